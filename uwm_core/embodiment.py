@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One robot as a policy sees it, read from one YAML file; valid from birth.
+
+Says which topics carry the cameras, the state and the actions, at what rates, by which clock and
+how old they may be, and what the arm's limits are. It does not decode messages
+(``data.messages``), does not sample them (``data.resample``), and knows no ROS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from uwm_core.errors import UnknownNameError
+from uwm_core.resources import bundled
+from uwm_core.spec import dump_spec, parse_spec, read_spec
+from uwm_core.streams import (
+    JOINT_TRAJECTORY,
+    ActionChannel,
+    Camera,
+    Vector,
+    above_zero,
+    unique,
+)
+
+__all__ = [
+    "ActionChannel",
+    "Camera",
+    "Embodiment",
+    "Gripper",
+    "JointLimits",
+    "Safety",
+    "Vector",
+]
+
+_KEY = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JointLimits:
+    """The arm's limits, one entry per joint.
+
+    Attributes:
+        position_rad: (low, high) per joint.
+        velocity_rad_s: Highest speed per joint.
+        acceleration_rad_s2: Highest acceleration per joint.
+
+    Raises:
+        ValueError: If a range is empty or the lists differ in length.
+    """
+
+    position_rad: tuple[tuple[float, float], ...]
+    velocity_rad_s: tuple[float, ...]
+    acceleration_rad_s2: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for joint, (low, high) in enumerate(self.position_rad):
+            if low >= high:
+                raise ValueError(
+                    f"position_rad[{joint}] must be (low, high) with low < high, "
+                    f"got ({low:g}, {high:g})"
+                )
+        for name in ("velocity_rad_s", "acceleration_rad_s2"):
+            values = getattr(self, name)
+            if len(values) != len(self.position_rad):
+                raise ValueError(
+                    f"{name} has {len(values)} entries, position_rad has {len(self.position_rad)}"
+                )
+            for joint, value in enumerate(values):
+                above_zero(**{f"{name}[{joint}]": value})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gripper:
+    """The gripper.
+
+    Attributes:
+        max_width_m: Opening between the fingers when fully open.
+
+    Raises:
+        ValueError: If the width is not above 0.
+    """
+
+    max_width_m: float
+
+    def __post_init__(self) -> None:
+        above_zero(max_width_m=self.max_width_m)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Safety:
+    """What the executor enforces on top of the joint limits.
+
+    Attributes:
+        max_observation_age_s: Older observations stop the motion.
+        max_chunk_age_s: A chunk older than this is not played.
+        start_tolerance_rad: Largest distance between measured state and first command at start.
+        limit_margin_rad: Kept free at each end of each joint.
+        velocity_scale: Share of the velocity limits that may be used, above 0 and at most 1.
+
+    Raises:
+        ValueError: If a value is impossible.
+    """
+
+    max_observation_age_s: float
+    max_chunk_age_s: float
+    start_tolerance_rad: float
+    limit_margin_rad: float
+    velocity_scale: float
+
+    def __post_init__(self) -> None:
+        above_zero(
+            max_observation_age_s=self.max_observation_age_s,
+            max_chunk_age_s=self.max_chunk_age_s,
+            start_tolerance_rad=self.start_tolerance_rad,
+            velocity_scale=self.velocity_scale,
+        )
+        if self.limit_margin_rad < 0:
+            raise ValueError(f"limit_margin_rad must be 0 or more, got {self.limit_margin_rad:g}")
+        if self.velocity_scale > 1:
+            raise ValueError(f"velocity_scale must be at most 1, got {self.velocity_scale:g}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Embodiment:
+    """One robot as a policy sees it.
+
+    Attributes:
+        name: What it is called.
+        description: One sentence for people.
+        rate_hz: Rate of the grid that steps lie on.
+        arm_joints: Joint names of the arm, base first.
+        home_rad: Where the arm rests, one per joint.
+        limits: The arm's limits, one entry per joint.
+        gripper: The gripper.
+        cameras: View by name; always used in the order of the names.
+        state: Low-dimensional observations by key, concatenated in this order.
+        action: What is commanded, by key, concatenated in this order.
+        safety: What the executor enforces.
+
+    Raises:
+        ValueError: If the parts do not fit together.
+    """
+
+    name: str
+    description: str = ""
+    rate_hz: float
+    arm_joints: tuple[str, ...]
+    home_rad: tuple[float, ...]
+    limits: JointLimits
+    gripper: Gripper
+    cameras: dict[str, Camera]
+    state: dict[str, Vector]
+    action: dict[str, ActionChannel]
+    safety: Safety
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("name must not be empty")
+        above_zero(rate_hz=self.rate_hz)
+        self._check_arm()
+        self._check_keys()
+        self._check_actions()
+
+    def _check_arm(self) -> None:
+        unique("arm_joints", self.arm_joints)
+        joints = len(self.arm_joints)
+        if len(self.home_rad) != joints:
+            raise ValueError(f"home_rad has {len(self.home_rad)} entries for {joints} arm_joints")
+        if len(self.limits.position_rad) != joints:
+            count = len(self.limits.position_rad)
+            raise ValueError(f"limits has {count} entries per list for {joints} arm_joints")
+        margin = self.safety.limit_margin_rad
+        for name, home, (low, high) in zip(
+            self.arm_joints, self.home_rad, self.limits.position_rad, strict=True
+        ):
+            if not low + margin <= home <= high - margin:
+                raise ValueError(
+                    f"home_rad of {name} is {home:g}, outside [{low + margin:g}, "
+                    f"{high - margin:g}] (position limits less limit_margin_rad)"
+                )
+
+    def _check_keys(self) -> None:
+        if not self.cameras and not self.state:
+            raise ValueError("cameras and state are both empty; a policy must see something")
+        for kind, keys in (
+            ("cameras", self.cameras),
+            ("state", self.state),
+            ("action", self.action),
+        ):
+            for key in keys:
+                if not _KEY.fullmatch(key):
+                    raise ValueError(f"{kind} key {key!r} must be lower-case letters, digits and _")
+        if both := sorted(set(self.cameras) & set(self.state)):
+            raise ValueError(f"cameras and state share the key {both[0]!r}; keys must be unique")
+        types: dict[str, str] = {}
+        for key, stream in self.streams.items():
+            if types.setdefault(stream.topic, stream.type) != stream.type:
+                kind = {"camera": "cameras"}.get(key.split("/")[0], key.split("/")[0])
+                raise ValueError(
+                    f"{kind} reads {stream.topic} as {stream.type}, another stream as "
+                    f"{types[stream.topic]}; a topic has one type"
+                )
+
+    def _check_actions(self) -> None:
+        if not self.action:
+            raise ValueError("action must have at least one channel")
+        unique("action names", self.action_names)
+        for key, channel in self.action.items():
+            strangers = [name for name in channel.names if name not in self.arm_joints]
+            if channel.command_type == JOINT_TRAJECTORY and strangers:
+                raise ValueError(
+                    f"action {key} commands {strangers[0]!r}, which is not among arm_joints and "
+                    "has no limits"
+                )
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Embodiment:
+        """Read a bundled embodiment by name (``"fr3_sim"``) or any by path.
+
+        Raises:
+            UnknownNameError: If it is neither a bundled name nor a file.
+            SpecError: If the file does not describe an embodiment.
+        """
+        known = bundled("embodiments", ".yaml")
+        if str(name_or_path) in known:
+            return read_spec(known[str(name_or_path)], cls)
+        if Path(name_or_path).is_file():
+            return read_spec(name_or_path, cls)
+        raise UnknownNameError("embodiment", str(name_or_path), [*known, "a path to a .yaml file"])
+
+    @classmethod
+    def parse(cls, text: str, source: str = "<string>") -> Embodiment:
+        """Read YAML text.
+
+        Raises:
+            SpecError: If the text does not describe an embodiment.
+        """
+        return parse_spec(text, cls, source)
+
+    def to_yaml(self) -> str:
+        """YAML that ``parse`` reads back to an equal embodiment."""
+        return dump_spec(self)
+
+    @property
+    def period_ns(self) -> int:
+        """Time between steps."""
+        return round(1e9 / self.rate_hz)
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Views in the order used everywhere: sorted by name."""
+        return tuple(sorted(self.cameras))
+
+    @property
+    def state_size(self) -> int:
+        """Columns of the concatenated state (S)."""
+        return sum(vector.size for vector in self.state.values())
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """One name per column of the concatenated state."""
+        return _columns(self.state.items())
+
+    @property
+    def action_size(self) -> int:
+        """Columns of the concatenated action (D)."""
+        return sum(channel.size for channel in self.action.values())
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """One name per column of the concatenated action."""
+        return _columns(self.action.items())
+
+    @property
+    def observation_streams(self) -> dict[str, Camera | Vector]:
+        """Streams that a policy sees, as ``camera/<name>`` and ``state/<key>``."""
+        cameras = {f"camera/{name}": self.cameras[name] for name in self.camera_names}
+        return {**cameras, **{f"state/{key}": vector for key, vector in self.state.items()}}
+
+    @property
+    def streams(self) -> dict[str, Camera | Vector]:
+        """All recorded streams: the observation's and ``action/<key>``."""
+        actions = {f"action/{key}": channel for key, channel in self.action.items()}
+        return {**self.observation_streams, **actions}
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Type by topic of everything that is recorded."""
+        return {stream.topic: stream.type for stream in self.streams.values()}
+
+    def difference(self, other: Embodiment) -> list[str]:
+        """What makes a model of one useless or dangerous on the other, in sentences.
+
+        Wiring (topics, clocks, rates of streams, ages, limits) may differ; what the numbers of an
+        observation or an action mean may not.
+
+        Args:
+            other: The embodiment to compare with.
+
+        Returns:
+            One sentence per difference, ``name: mine here, theirs there``; empty if none.
+        """
+        mine, theirs = _meaning(self), _meaning(other)
+        return [
+            f"{key}: {mine.get(key, 'absent')} in {self.name}, "
+            f"{theirs.get(key, 'absent')} in {other.name}"
+            for key in dict.fromkeys(itertools.chain(mine, theirs))
+            if mine.get(key) != theirs.get(key)
+        ]
+
+
+def _columns(vectors: Iterable[tuple[str, Vector]]) -> tuple[str, ...]:
+    """Joint names as they are; a sum is one column, named by its key."""
+    return tuple(
+        itertools.chain.from_iterable(
+            (key,) if vector.combine == "sum" else vector.names for key, vector in vectors
+        )
+    )
+
+
+def _meaning(embodiment: Embodiment) -> dict[str, str]:
+    """What the numbers of an observation and an action mean, as comparable text."""
+    meaning = {
+        "name": embodiment.name,
+        "rate_hz": f"{embodiment.rate_hz:g}",
+        "arm_joints": ", ".join(embodiment.arm_joints),
+    }
+    for name in embodiment.camera_names:
+        height, width = embodiment.cameras[name].size
+        meaning[f"camera {name}"] = f"{height}x{width}"
+    vectors = [("state", key, vector) for key, vector in embodiment.state.items()]
+    vectors += [("action", key, channel) for key, channel in embodiment.action.items()]
+    for kind, key, vector in vectors:
+        joined = f"{vector.combine} of " if vector.combine != "none" else ""
+        meaning[f"{kind} {key}"] = (
+            f"{joined}{', '.join(vector.names)} ({vector.field}, {vector.unit})"
+        )
+    meaning["order of state"] = ", ".join(embodiment.state)
+    meaning["order of action"] = ", ".join(embodiment.action)
+    return meaning
