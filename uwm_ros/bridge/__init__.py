@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Glue between rclpy and the rest, shared by every node.
+
+runtime: start, spin, stop a node. parameters: typed reading. qos: subscriptions that match what is
+offered. types: message classes by name. images, chunks, trajectories: records to messages and back.
+clock: nanoseconds and stamps. diagnostics: `/diagnostics`. streams: an embodiment's topics as one set.
+"""
