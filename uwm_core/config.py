@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a world model is made of, as frozen dataclasses that are valid from birth.
+
+Everything here is read from YAML or JSON by ``uwm_core.spec`` and below that line no dict of settings
+is passed. What follows from a setting is a property. No torch. The training run's own settings live in
+``uwm_core.training.config``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+from uwm_core.errors import UnknownNameError
+
+SDXL_VAE = "stabilityai/sdxl-vae"
+
+
+def _require(condition: bool, text: str) -> None:
+    if not condition:
+        raise ValueError(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowConfig:
+    """How a training window is cut.
+
+    Attributes:
+        rate_hz: Step rate of the store.
+        history: Steps the model sees, the present one included (T).
+        chunk: Actions predicted at once (A).
+    """
+
+    rate_hz: float
+    history: int = 2
+    chunk: int = 16
+
+    def __post_init__(self) -> None:
+        _require(self.rate_hz > 0, f"rate_hz must be above 0, got {self.rate_hz}")
+        _require(self.history >= 1, f"history must be at least 1, got {self.history}")
+        _require(self.chunk >= 1, f"chunk must be at least 1, got {self.chunk}")
+
+    @property
+    def length(self) -> int:
+        """Steps per window: history and chunk share the present, the next observation follows."""
+        return 2 * self.history + self.chunk - 1
+
+    @property
+    def present(self) -> int:
+        """Index of the present step in a window; action k of the chunk belongs to present + k."""
+        return self.history - 1
+
+    @property
+    def next_start(self) -> int:
+        """Index of the first of the T steps of the next observation."""
+        return self.history - 1 + self.chunk
+
+    @property
+    def period_ns(self) -> int:
+        """Time between two steps."""
+        return round(1e9 / self.rate_hz)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionConfig:
+    """How noise is added and taken away.
+
+    Attributes:
+        objective: "flow" walks a straight line and learns its velocity; "epsilon" is the published
+            squared-cosine diffusion that learns the noise.
+        sample_steps: Network calls per sample, unless the caller asks for another number.
+        train_steps: Length of the discrete schedule ("epsilon" only).
+        clip_sample: Clamp the clean estimate to [-1, 1] in every step ("epsilon" only).
+        given_probability: Share of training timesteps at 0, where a modality is given ("flow" only).
+        noise_probability: Share of training timesteps at pure noise, where a modality is
+            marginalised ("flow" only).
+    """
+
+    objective: Literal["flow", "epsilon"] = "flow"
+    sample_steps: int = 8
+    train_steps: int = 100
+    clip_sample: bool = True
+    given_probability: float = 0.2
+    noise_probability: float = 0.2
+
+    def __post_init__(self) -> None:
+        _require(self.sample_steps >= 1, f"sample_steps must be at least 1, got {self.sample_steps}")
+        _require(self.train_steps >= 2, f"train_steps must be at least 2, got {self.train_steps}")
+        total = self.given_probability + self.noise_probability
+        _require(
+            min(self.given_probability, self.noise_probability) >= 0 and total <= 1,
+            "given_probability and noise_probability must be at least 0 and together at most 1, "
+            f"got {self.given_probability} and {self.noise_probability}",
+        )
+        _require(
+            self.objective == "flow" or self.sample_steps <= self.train_steps,
+            f"sample_steps must be at most train_steps ({self.train_steps}), got {self.sample_steps}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """What happens to an image between the store and the networks.
+
+    Attributes:
+        size: (H, W) px of the stored images.
+        resize: (H, W) px they are resized to (bilinear, antialiased), or None to leave them.
+        crop: (H, W) px that are kept: centre when sampling, anywhere in training; None for all.
+        shift_px: Largest random shift of the observation in training (edge pixels repeated).
+        jitter: Strength of the random brightness, contrast and saturation in training, unitless,
+            0 for none.
+    """
+
+    size: tuple[int, int]
+    resize: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    shift_px: int = 0
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("size", "resize", "crop"):
+            value = getattr(self, name)
+            _require(value is None or min(value) >= 1, f"{name} must be above 0, got {value}")
+        _require(self.shift_px >= 0, f"shift_px must be at least 0, got {self.shift_px}")
+        _require(0 <= self.jitter < 1, f"jitter must be in [0, 1), got {self.jitter}")
+        frame = self.resize or self.size
+        _require(
+            self.crop is None or (self.crop[0] <= frame[0] and self.crop[1] <= frame[1]),
+            f"crop {self.crop} is larger than the image {frame}",
+        )
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """(H, W) px of the image that encoder and codec see."""
+        return self.crop or self.resize or self.size
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecConfig:
+    """How images become latents and latents images.
+
+    Attributes:
+        kind: "vae" (diffusers AutoencoderKL, named and not stored), "conv" (small, trained here and
+            stored with the model) or "patch" (average-pooled pixels; for tests and ablations).
+        channels: Channels of a latent (C).
+        factor: Pixels per latent cell along each side.
+        width: Channels inside the "conv" codec.
+        source: Hub id or local folder of the "vae".
+        revision: Revision of the "vae" on the hub.
+        scaling: Factor that brings the "vae"'s latents to about unit scale.
+        divisor: Further division of the "vae"'s latents, so that clipping at 1 cuts little.
+    """
+
+    kind: Literal["vae", "conv", "patch"] = "vae"
+    channels: int = 4
+    factor: int = 8
+    width: int = 64
+    source: str = SDXL_VAE
+    revision: str = "main"
+    scaling: float = 0.13025
+    divisor: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "factor", "width", "scaling", "divisor"):
+            _require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
+        _require(
+            self.kind != "conv" or self.factor in (4, 8, 16),
+            f"factor of a conv codec must be 4, 8 or 16, got {self.factor}",
+        )
+        _require(
+            self.kind != "patch" or self.channels == 3,
+            f"channels of a patch codec must be 3, got {self.channels}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """How an observed image becomes a part of the condition.
+
+    Attributes:
+        kind: "resnet18" (GroupNorm, ImageNet-normalised; the published one) or "conv" (small
+            convolutions with spatial soft-argmax).
+        features: Numbers per image.
+        shared: One set of weights for all views, or one per view.
+        width: Channels of the "conv" encoder's last map.
+    """
+
+    kind: Literal["resnet18", "conv"] = "resnet18"
+    features: int = 768
+    shared: bool = True
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        _require(self.features >= 1, f"features must be at least 1, got {self.features}")
+        _require(self.width >= 8, f"width must be at least 8, got {self.width}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Every size and switch of a world model.
+
+    Attributes:
+        name: The preset that this began as.
+        views: Camera names, sorted; the order of V everywhere.
+        window: Rate, history and chunk.
+        images: From stored image to the image that is seen.
+        action_size: Numbers per action (D).
+        state_size: Numbers of low-dimensional state per step (S); 0 for none.
+        diffusion: Objective and schedule.
+        codec: Latents of the next observation.
+        encoder: Features of the present observation.
+        patch: Latent cells per token along (time, row, column).
+        width: Width of a token (E).
+        depth: Transformer blocks.
+        heads: Attention heads per block.
+        registers: Tokens without input or output that the network may use as it likes.
+        time_width: Width of the embedding of the two timesteps.
+        mlp_ratio: Hidden width of the MLPs over the token width.
+        qkv_bias: Whether queries, keys and values have a bias.
+    """
+
+    name: str
+    views: tuple[str, ...]
+    window: WindowConfig
+    images: ImageConfig
+    action_size: int
+    state_size: int = 0
+    diffusion: DiffusionConfig = DiffusionConfig()
+    codec: CodecConfig = CodecConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    patch: tuple[int, int, int] = (2, 4, 4)
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    registers: int = 8
+    time_width: int = 512
+    mlp_ratio: int = 4
+    qkv_bias: bool = True
+
+    def __post_init__(self) -> None:
+        _require(bool(self.views), "views must name at least one camera")
+        _require(
+            list(self.views) == sorted(set(self.views)),
+            f"views must be sorted and without repetition, got {list(self.views)}",
+        )
+        for name in ("action_size", "width", "depth", "heads", "mlp_ratio"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("state_size", "registers"):
+            _require(getattr(self, name) >= 0, f"{name} must be at least 0, got {getattr(self, name)}")
+        _require(
+            self.width % self.heads == 0,
+            f"width must be a multiple of heads ({self.heads}), got {self.width}",
+        )
+        _require(
+            self.time_width >= 4 and self.time_width % 2 == 0,
+            f"time_width must be even and at least 4, got {self.time_width}",
+        )
+        factor, seen = self.codec.factor, self.images.seen
+        _require(
+            seen[0] % factor == 0 and seen[1] % factor == 0,
+            f"images of {seen} px are not a multiple of the codec's factor {factor}",
+        )
+        cells = self.latent_shape[1:]
+        _require(
+            min(self.patch) >= 1 and all(n % p == 0 for n, p in zip(cells, self.patch, strict=True)),
+            f"patch {self.patch} does not divide the latent's (T, h, w) = {cells}",
+        )
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int, int]:
+        """(C, T, h, w) of one view's next observation."""
+        height, width = self.images.seen
+        factor = self.codec.factor
+        return self.codec.channels, self.window.history, height // factor, width // factor
+
+    @property
+    def patches(self) -> int:
+        """Tokens of the next observation, all views together."""
+        _, *cells = self.latent_shape
+        per_view = 1
+        for n, p in zip(cells, self.patch, strict=True):
+            per_view *= n // p
+        return len(self.views) * per_view
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in the transformer: actions, patches, registers (N)."""
+        return self.window.chunk + self.patches + self.registers
+
+    @property
+    def condition_size(self) -> int:
+        """Numbers in the condition vector: features of V x T images, then the state of T steps."""
+        return self.window.history * (len(self.views) * self.encoder.features + self.state_size)
+
+
+def _published(name: str, views: tuple[str, ...], rate_hz: float, images: ImageConfig) -> ModelConfig:
+    return ModelConfig(
+        name=name,
+        views=views,
+        window=WindowConfig(rate_hz=rate_hz, history=2, chunk=16),
+        images=images,
+        action_size=7,
+        diffusion=DiffusionConfig(objective="epsilon", sample_steps=10),
+    )
+
+
+PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
+    {
+        "published_libero": replace(
+            _published(
+                "published_libero",
+                ("agentview_rgb", "eye_in_hand_rgb"),
+                20.0,
+                ImageConfig(size=(240, 240), resize=(240, 240), crop=(224, 224), jitter=0.2),
+            ),
+            registers=24,
+        ),
+        "published_droid": replace(
+            _published(
+                "published_droid",
+                ("exterior_image_1_left", "exterior_image_2_left", "wrist_image_left"),
+                15.0,
+                ImageConfig(size=(180, 320), resize=(240, 320), crop=(224, 224), jitter=0.2),
+            ),
+            action_size=10,
+        ),
+        "sim_small": ModelConfig(
+            name="sim_small",
+            views=("front", "wrist"),
+            window=WindowConfig(rate_hz=10.0, history=1, chunk=12),
+            images=ImageConfig(size=(96, 96), shift_px=4),
+            action_size=8,
+            state_size=8,
+            diffusion=DiffusionConfig(objective="flow", sample_steps=8),
+            codec=CodecConfig(kind="conv", channels=8, factor=8, width=64),
+            encoder=EncoderConfig(kind="conv", features=128, shared=False, width=64),
+            patch=(1, 3, 3),
+            width=128,
+            depth=4,
+            heads=4,
+            registers=4,
+            time_width=128,
+        ),
+    }
+)
+
+
+def preset(name: str) -> ModelConfig:
+    """Return the preset of that name.
+
+    Raises:
+        UnknownNameError: There is none; the message lists those that exist.
+    """
+    if name not in PRESETS:
+        raise UnknownNameError("preset", name, PRESETS)
+    return PRESETS[name]
