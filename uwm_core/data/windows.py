@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which rows of a store one training sample reads: windows that never leave their episode.
+
+Map: `EpisodeSpan` (where an episode lies, and what it may teach), `Steps` (a store's arrays as
+training reads them), `cut_windows` -> `Windows` (row numbers, nothing is copied). No torch here;
+`uwm_core.data.dataset` reads the rows.
+
+A window of history T and chunk A around the present step p reads the images and state of steps
+p-T+1 .. p, the actions p .. p+A-1 and the images of p+A .. p+A+T-1. Rows beyond the end of an
+*expert* episode repeat its last row: the attempt ends at rest, so the last target held is the
+truth, and a policy that never saw it would not learn to hold. Play and video episodes end in the
+middle of something and are never padded; no episode is padded at its beginning, because a robot
+without history is not asked for actions either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from uwm_core.errors import StoreError, UnknownNameError
+
+ROLES: tuple[str, ...] = ("expert", "play", "video")
+"""Episode roles; the position is the number that `Batch.role` carries."""
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeSpan:
+    """One episode's place in the rows of a store.
+
+    Attributes:
+        start: First row.
+        stop: Row after the last one.
+        role: "expert", "play" or "video", as recorded.
+        outcome: "success", "failure" or "discard".
+        task: Task sentence.
+    """
+
+    start: int
+    stop: int
+    role: str = "expert"
+    outcome: str = "success"
+    task: str = ""
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise UnknownNameError("episode role", self.role, ROLES)
+        if not 0 <= self.start < self.stop:
+            raise StoreError(f"an episode needs rows, got [{self.start}, {self.stop})")
+
+    @property
+    def teaches(self) -> str | None:
+        """The role that training gives it, or None for a discarded one.
+
+        A failed attempt is true about the world but no example to follow: it becomes play.
+        """
+        if self.outcome == "discard":
+            return None
+        return "play" if self.role == "expert" and self.outcome != "success" else self.role
+
+
+def spans_from_ends(
+    ends: Sequence[int], roles: Sequence[str], outcomes: Sequence[str], tasks: Sequence[str]
+) -> tuple[EpisodeSpan, ...]:
+    """Spans of consecutive episodes.
+
+    Args:
+        ends: (E,) row after each episode's last one, as `meta/episode_ends` has it.
+        roles: (E,) recorded roles.
+        outcomes: (E,) outcomes.
+        tasks: (E,) task sentences.
+
+    Raises:
+        StoreError: The ends do not rise.
+        UnknownNameError: A role is not one of `ROLES`.
+    """
+    starts = [0, *list(ends)[:-1]]
+    return tuple(
+        EpisodeSpan(start=int(start), stop=int(stop), role=role, outcome=outcome, task=task)
+        for start, stop, role, outcome, task in zip(
+            starts, ends, roles, outcomes, tasks, strict=True
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """A store as training reads it: arrays of N rows and the episodes in them.
+
+    The arrays only need `len` and indexing with an integer array, so numpy arrays in memory and
+    arrays that decode on reading serve alike.
+
+    Attributes:
+        images: Per camera (N, H, W, 3) uint8; views are taken in sorted order everywhere.
+        state: (N, S) float32, the embodiment's state vectors one after the other.
+        action: (N, D) float32, the embodiment's action columns.
+        episodes: Where the episodes lie.
+    """
+
+    images: Mapping[str, Any]
+    state: npt.NDArray[np.float32]
+    action: npt.NDArray[np.float32]
+    episodes: tuple[EpisodeSpan, ...]
+
+    def __post_init__(self) -> None:
+        rows = len(self.action)
+        for name, array in {"state": self.state, **self.images}.items():
+            if len(array) != rows:
+                raise StoreError(f"{name} has {len(array)} rows, action has {rows}")
+        if self.episodes and self.episodes[-1].stop > rows:
+            raise StoreError(f"an episode ends at row {self.episodes[-1].stop} of {rows}")
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Camera names in the order of the model's views."""
+        return tuple(sorted(self.images))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Row numbers of M windows.
+
+    Attributes:
+        present: (M,) row of the present step.
+        last: (M,) last row of the window's episode; later rows repeat it.
+        role: (M,) number of the role in `ROLES`.
+        episode: (M,) number of the episode.
+        history: Steps observed (T).
+        chunk: Actions (A).
+    """
+
+    present: Rows
+    last: Rows
+    role: Rows
+    episode: Rows
+    history: int
+    chunk: int
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    def observation_rows(self, index: Rows) -> Rows:
+        """Rows of the observation: (B, T), the present step last."""
+        return self.present[index, None] + np.arange(-self.history + 1, 1)
+
+    def action_rows(self, index: Rows) -> Rows:
+        """Rows of the action chunk: (B, A), the present step first."""
+        return self._within(index, np.arange(self.chunk))
+
+    def next_rows(self, index: Rows) -> Rows:
+        """Rows of the next observation: (B, T), right after the chunk."""
+        return self._within(index, self.chunk + np.arange(self.history))
+
+    def of_role(self, role: str) -> Rows:
+        """Numbers of the windows that teach as ``role``."""
+        return np.flatnonzero(self.role == ROLES.index(role))
+
+    def _within(self, index: Rows, offset: npt.NDArray[np.int64]) -> Rows:
+        return np.minimum(self.present[index, None] + offset, self.last[index, None])
+
+
+def cut_windows(
+    episodes: Sequence[EpisodeSpan],
+    *,
+    history: int,
+    chunk: int,
+    keep: Iterable[int] | None = None,
+    hold: bool = True,
+) -> Windows:
+    """Cut every window of the kept episodes.
+
+    Args:
+        episodes: All episodes of the store.
+        history: Steps observed (T).
+        chunk: Actions per chunk (A).
+        keep: Numbers of the episodes to cut; None takes all. Discarded ones are never cut.
+        hold: Whether expert episodes are continued by their last row (see the module).
+
+    Raises:
+        ValueError: ``history`` or ``chunk`` is below 1.
+    """
+    if history < 1 or chunk < 1:
+        raise ValueError(f"history and chunk must be at least 1, got {history} and {chunk}")
+    columns: list[Rows] = []
+    for number in sorted(range(len(episodes)) if keep is None else keep):
+        span = episodes[number]
+        role = span.teaches
+        if role is None:
+            continue
+        padded = hold and role == "expert"
+        stop = span.stop if padded else span.stop - chunk - history + 1
+        present = np.arange(span.start + history - 1, max(stop, span.start + history - 1))
+        columns.append(
+            np.stack(
+                [
+                    present,
+                    np.full_like(present, span.stop - 1),
+                    np.full_like(present, ROLES.index(role)),
+                    np.full_like(present, number),
+                ]
+            )
+        )
+    table = np.concatenate([np.empty((4, 0), np.int64), *columns], axis=1)
+    present, last, roles, number_of = table
+    return Windows(
+        present=present, last=last, role=roles, episode=number_of, history=history, chunk=chunk
+    )
