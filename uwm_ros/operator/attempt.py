@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attempts of the policy at the simulated task, through the ROS graph and in real time.
+
+One attempt: reset the scene to a seed, let the executor run, wait for success or for the time to
+run out, hold. The judge is the simulation's own task; the policy never sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from std_srvs.srv import Trigger
+
+from uwm_ros.msg import ActionChunk, ExecutorStatus, SimTask
+from uwm_ros.operator.client import GraphError, Operator
+from uwm_ros.srv import ResetSim
+
+TIME_LIMIT_S = 12.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """What one attempt gave.
+
+    Attributes:
+        number: Counted from 1.
+        seed: Of the scene.
+        success: Lifted and held within the time limit.
+        time_s: From the run command to success, or to giving up.
+        inference_s: Time of each model call during the attempt.
+        arrival_s: Age of each chunk's observation when the chunk arrived.
+        holds: Times the executor held while it was told to run.
+        hold_reason: Of the last hold, or empty.
+        realtime_factor: Lowest seen; 1 means that the simulation kept real time.
+    """
+
+    number: int
+    seed: int
+    success: bool
+    time_s: float
+    inference_s: tuple[float, ...]
+    arrival_s: tuple[float, ...]
+    holds: int
+    hold_reason: str
+    realtime_factor: float
+
+
+@dataclass
+class AttemptRunner:
+    """Runs attempts with a given operator.
+
+    Attributes:
+        operator: On the graph where simulation, policy and executor live.
+        on_start: Called with the seed right before the executor runs.
+    """
+
+    operator: Operator
+    on_start: Callable[[int], None] = lambda seed: None
+    _inference_s: list[float] = field(default_factory=list)
+    _arrival_s: list[float] = field(default_factory=list)
+    _hold_reasons: list[str] = field(default_factory=list)
+    _factors: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Watch the topics that an attempt is judged by."""
+        self.operator.watch("sim/task", SimTask, self._on_task)
+        self.operator.watch("executor/status", ExecutorStatus, self._on_status)
+        self.operator.watch("policy/action_chunk", ActionChunk, self._on_chunk)
+
+    def wait_until_ready(self, timeout_s: float = 90.0) -> None:
+        """Wait for the simulation, the executor and the policy's first chunk.
+
+        Raises:
+            GraphError: one of them did not appear.
+        """
+        for topic in ("sim/task", "executor/status", "policy/action_chunk"):
+            if not self.operator.wait(lambda topic=topic: topic in self.operator.newest, timeout_s):
+                raise GraphError(f"nothing arrived on {topic!r} within {timeout_s:.0f} s")
+
+    def run(self, number: int, seed: int) -> Attempt:
+        """Run one attempt.
+
+        Raises:
+            GraphError: a node refused or did not answer.
+        """
+        operator = self.operator
+        operator.call("executor/hold", Trigger)
+        operator.call("sim/reset", ResetSim, ResetSim.Request(seed=seed))
+        operator.forget("policy/action_chunk")
+        if not operator.wait(lambda: self._task_is(seed) and self._chunk_is_newer(), 10.0):
+            raise GraphError(f"no fresh action chunk within 10 s of the reset to seed {seed}")
+        for kept in (self._inference_s, self._arrival_s, self._hold_reasons, self._factors):
+            kept.clear()
+        self.on_start(seed)
+        begin_s = time.monotonic()
+        operator.call("executor/run", Trigger)
+        operator.forget("executor/status")
+        operator.wait(lambda: self._success(seed), TIME_LIMIT_S)
+        time_s = time.monotonic() - begin_s
+        operator.wait(lambda: "executor/status" in operator.newest, 2.0)
+        status = operator.newest.get("executor/status")
+        attempt = Attempt(
+            number=number,
+            seed=seed,
+            success=self._success(seed),
+            time_s=time_s,
+            inference_s=tuple(self._inference_s),
+            arrival_s=tuple(self._arrival_s),
+            holds=int(status.holds) if status is not None else 0,
+            hold_reason=self._hold_reasons[-1] if self._hold_reasons else "",
+            realtime_factor=min(self._factors, default=float("nan")),
+        )
+        operator.call("executor/hold", Trigger)
+        return attempt
+
+    def _task_is(self, seed: int) -> bool:
+        task = self.operator.newest.get("sim/task")
+        return task is not None and task.seed == seed
+
+    def _chunk_is_newer(self) -> bool:
+        chunk = self.operator.newest.get("policy/action_chunk")
+        task = self.operator.newest["sim/task"]
+        if chunk is None:
+            return False
+        age_s = _seconds(task.header.stamp) - _seconds(chunk.header.stamp)
+        return bool(age_s < task.elapsed_s)
+
+    def _success(self, seed: int) -> bool:
+        task = self.operator.newest.get("sim/task")
+        return task is not None and task.seed == seed and bool(task.success)
+
+    def _on_task(self, msg: Any) -> None:
+        self._factors.append(float(msg.realtime_factor))
+
+    def _on_status(self, msg: Any) -> None:
+        if msg.state == "holding":
+            self._hold_reasons.append(str(msg.reason))
+
+    def _on_chunk(self, msg: Any) -> None:
+        self._inference_s.append(float(msg.inference_s))
+        now_s = self.operator.node.get_clock().now().nanoseconds * 1e-9
+        self._arrival_s.append(now_s - _seconds(msg.header.stamp))
+
+
+def table_row(attempt: Attempt) -> str:
+    """One line for people; the header is :data:`TABLE_HEADER`."""
+    p50, p95 = _percentiles(attempt.inference_s)
+    outcome = "yes" if attempt.success else "NO"
+    return (
+        f"{attempt.number:7d}  {attempt.seed:6d}  {outcome:>7}  {attempt.time_s:6.2f}  "
+        f"{p50 * 1e3:7.0f}  {p95 * 1e3:7.0f}  {attempt.holds:5d}  {attempt.hold_reason}"
+    ).rstrip()
+
+
+TABLE_HEADER = "attempt    seed  success  time_s  p50_ms   p95_ms   holds  reason of the last hold"
+
+
+def summary(attempts: Sequence[Attempt]) -> str:
+    """The line under the table."""
+    good = [attempt for attempt in attempts if attempt.success]
+    p50, p95 = _percentiles([s for attempt in attempts for s in attempt.inference_s])
+    median_s = statistics.median(a.time_s for a in good) if good else float("nan")
+    return (
+        f"{len(good)} of {len(attempts)} succeeded (median {median_s:.2f} s); policy latency "
+        f"p50 {p50 * 1e3:.0f} ms, p95 {p95 * 1e3:.0f} ms; holds {sum(a.holds for a in attempts)}"
+    )
+
+
+def bench_lines(attempts: Sequence[Attempt]) -> list[str]:
+    """The same figures as JSON objects, one per line, in the project's bench format."""
+    inference_s = [s for attempt in attempts for s in attempt.inference_s]
+    arrival_s = [s for attempt in attempts for s in attempt.arrival_s]
+    figures = [
+        ("success_rate", sum(a.success for a in attempts) / len(attempts), "unitless"),
+        ("attempts", len(attempts), "count"),
+        ("holds", sum(a.holds for a in attempts), "count"),
+        ("inference_p50", _percentiles(inference_s)[0], "s"),
+        ("inference_p95", _percentiles(inference_s)[1], "s"),
+        ("observation_to_chunk_p95", _percentiles(arrival_s)[1], "s"),
+        ("realtime_factor_min", min(a.realtime_factor for a in attempts), "unitless"),
+    ]
+    machine = f"{platform.processor() or platform.machine()}, {platform.system()}"
+    return [
+        json.dumps(
+            {
+                "bench": "drive",
+                "metric": metric,
+                "value": value,
+                "unit": unit,
+                "peer": None,
+                "peer_value": None,
+                "ratio": None,
+                "machine": machine,
+            }
+        )
+        for metric, value, unit in figures
+    ]
+
+
+def _percentiles(values_s: Sequence[float]) -> tuple[float, float]:
+    if not values_s:
+        return float("nan"), float("nan")
+    p50, p95 = np.percentile(np.asarray(values_s), [50, 95])
+    return float(p50), float(p95)
+
+
+def _seconds(stamp: Any) -> float:
+    return float(stamp.sec + stamp.nanosec * 1e-9)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demonstrations through the ROS graph, recorded exactly as a human's would be.
+
+The scripted teleoperation commands the arm on the same topics as a person with a leader arm, and
+the recorder knows no difference. Each episode: reset, teleoperate, record, stop with the outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from std_srvs.srv import Trigger
+
+from uwm_ros.msg import SimTask
+from uwm_ros.operator.client import Operator
+from uwm_ros.srv import ResetSim, StartEpisode, StopEpisode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """What to record.
+
+    Attributes:
+        role: ``expert`` ends with success or the time limit; ``play`` runs for the whole time.
+        seed: Of the scene and of the motion.
+        limit_s: Longest duration, seconds.
+        task: Task sentence that goes into the bag.
+    """
+
+    role: Literal["expert", "play"]
+    seed: int
+    limit_s: float
+    task: str = "lift the cube"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Where one demonstration went and how it ended."""
+
+    demonstration: Demonstration
+    outcome: Literal["success", "failure"]
+    path: str
+
+
+def record(operator: Operator, demonstrations: Iterator[Demonstration]) -> Iterator[Recorded]:
+    """Record one demonstration after the other, yielding each as it is written.
+
+    Raises:
+        GraphError: a node refused or did not answer; the episode in flight is discarded.
+    """
+    operator.watch("sim/task", SimTask)
+    for demonstration in demonstrations:
+        yield _record_one(operator, demonstration)
+
+
+def _record_one(operator: Operator, demonstration: Demonstration) -> Recorded:
+    operator.call("teleop/stop", Trigger)
+    operator.call("sim/reset", ResetSim, ResetSim.Request(seed=demonstration.seed))
+    operator.set_parameters("teleop", mode=demonstration.role, seed=demonstration.seed)
+    operator.wait(lambda: _reset_is_seen(operator, demonstration.seed), 5.0)
+    operator.call(
+        "recorder/start",
+        StartEpisode,
+        StartEpisode.Request(task=demonstration.task, role=demonstration.role),
+    )
+    finished = False
+    try:
+        operator.call("teleop/start", Trigger)
+        expert = demonstration.role == "expert"
+        success = operator.wait(
+            lambda: expert and bool(operator.newest["sim/task"].success), demonstration.limit_s
+        )
+        # A play episode has no goal: it is what it should be when it has run its time.
+        outcome: Literal["success", "failure"] = "success" if success or not expert else "failure"
+        response = operator.call("recorder/stop", StopEpisode, StopEpisode.Request(outcome=outcome))
+        finished = True
+    finally:
+        if not finished:
+            operator.call("recorder/discard", Trigger)
+    return Recorded(demonstration, outcome, response.path)
+
+
+def _reset_is_seen(operator: Operator, seed: int) -> bool:
+    task = operator.newest.get("sim/task")
+    return task is not None and task.seed == seed and not task.success
