@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Subscriptions whose quality of service matches what publishers offer on the graph.
+
+A best-effort subscriber hears everyone but loses large images; a reliable one never hears a
+best-effort publisher (franka's state broadcasters, many cameras). So the offer is looked up:
+reliable while every publisher is (or none is known yet), best effort as soon as one is not; the
+same for transient-local. When a publisher appears later the subscription is made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+)
+from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+
+from uwm_ros.bridge.types import message_class
+
+COMMAND_DEPTH = 10
+_REFRESH_S = 0.5
+
+
+def reliable(depth: int = COMMAND_DEPTH) -> QoSProfile:
+    """Reliable and volatile: commands, chunks, status."""
+    return QoSProfile(depth=depth, history=HistoryPolicy.KEEP_LAST)
+
+
+def publishers(node: Node, topic: str) -> list[TopicEndpointInfo]:
+    """Publishers of a topic (resolved in the node's namespace and remappings) on the graph."""
+    return list(node.get_publishers_info_by_topic(node.resolve_topic_name(topic)))
+
+
+def matching_profile(offers: list[QoSProfile], depth: int) -> QoSProfile:
+    """The strongest profile that hears every one of the offers."""
+    profile = reliable(depth)
+    if any(offer.reliability == ReliabilityPolicy.BEST_EFFORT for offer in offers):
+        profile.reliability = ReliabilityPolicy.BEST_EFFORT
+    if offers and all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers):
+        profile.durability = DurabilityPolicy.TRANSIENT_LOCAL
+    return profile
+
+
+class MatchedSubscription:
+    """One subscription that follows the offers on its topic.
+
+    Attributes:
+        topic: Name as given.
+        type: Name of the message type.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        type_name: str,
+        topic: str,
+        callback: Callable[[Any], None],
+        *,
+        depth: int = 10,
+        raw: bool = False,
+    ) -> None:
+        """Subscribe with what the graph offers now.
+
+        Raises:
+            UwmError: If the message type is not installed.
+        """
+        self.topic = topic
+        self.type = type_name
+        self._node = node
+        self._class = message_class(type_name)
+        self._callback = callback
+        self._depth = depth
+        self._raw = raw
+        self._profile = self._wanted()
+        self._subscription: Subscription[Any] = self._create()
+        self._paused = False
+        self._timer = node.create_timer(_REFRESH_S, self.refresh)
+
+    @property
+    def resolved(self) -> str:
+        """Full name of the topic after namespace and remapping."""
+        return str(self._node.resolve_topic_name(self.topic))
+
+    @property
+    def count(self) -> int:
+        """Publishers of this topic with the right type on the graph."""
+        return sum(info.topic_type == self.type for info in publishers(self._node, self.topic))
+
+    @property
+    def wrong_types(self) -> list[str]:
+        """Types, other than ours, that are published on this topic."""
+        found = {info.topic_type for info in publishers(self._node, self.topic)}
+        return sorted(found - {self.type})
+
+    def keep(self, keep: bool) -> None:
+        """While kept, the subscription is not improved, only mended: recorders lose nothing."""
+        self._paused = keep
+
+    def refresh(self) -> None:
+        """Look at the offers again and subscribe anew where they ask for another profile."""
+        wanted = self._wanted()
+        same = (
+            wanted.reliability == self._profile.reliability
+            and wanted.durability == self._profile.durability
+        )
+        improves = wanted.reliability == ReliabilityPolicy.RELIABLE
+        if same or (self._paused and improves):
+            return
+        self._node.destroy_subscription(self._subscription)
+        self._profile = wanted
+        self._subscription = self._create()
+        self._node.get_logger().info(
+            f"{self.resolved}: publishers offer {wanted.reliability.name.lower()},"
+            f" {wanted.durability.name.lower()}; subscribed anew to match"
+        )
+
+    def close(self) -> None:
+        """Leave the topic."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_subscription(self._subscription)
+
+    def _wanted(self) -> QoSProfile:
+        offers = [
+            info.qos_profile
+            for info in publishers(self._node, self.topic)
+            if info.topic_type == self.type
+        ]
+        return matching_profile(offers, self._depth)
+
+    def _create(self) -> Subscription[Any]:
+        return self._node.create_subscription(
+            self._class, self.topic, self._callback, self._profile, raw=self._raw
+        )
