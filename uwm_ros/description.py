@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is started: the one description behind `ros2 launch uwm_ros ...` and behind `uwm demo`.
+
+A stack is a tuple of `Process`, made from a frozen options class whose fields are the launch
+arguments. `launching` turns it into launch_ros actions, `bringup` into plain subprocesses; neither
+decides anything. No ROS import: a machine without ROS can read and test what would be started.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from uwm_core.errors import UnknownNameError, UwmError
+from uwm_core.resources import config_path
+
+Value = bool | int | float | str
+Remapping = tuple[str, str]
+
+# Kilted and newer read the first, Jazzy and Humble the second.
+DDS_PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One node in a process of its own.
+
+    Attributes:
+        node: Module in `uwm_ros.nodes`, executable of the package and name on the graph, in one.
+        parameters: ROS parameters by name.
+        namespace: Where the node and all its topics live, without a leading slash; "" is the root.
+        remappings: Pairs (from, to) of topic or service names.
+    """
+
+    node: str
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    namespace: str = ""
+    remappings: tuple[Remapping, ...] = ()
+
+    @property
+    def module(self) -> str:
+        """Python module that `python -m` runs."""
+        return f"uwm_ros.nodes.{self.node}"
+
+    @property
+    def full_name(self) -> str:
+        """Name on the graph, e.g. ``/left/policy``."""
+        return f"/{self.namespace}/{self.node}" if self.namespace else f"/{self.node}"
+
+
+def _argument(default: Value, text: str) -> Any:
+    """A field that is a launch argument too; ``text`` explains it in ``ros2 launch -s``."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackOptions:
+    """What every stack is told."""
+
+    embodiment: str = _argument("fr3_sim", "name in config/embodiments, or path of a YAML file")
+    namespace: str = _argument("", "namespace of all nodes and topics, e.g. left")
+    remap: str = _argument("", "topic remappings for all nodes: 'from:=to,from:=to'")
+
+    def __post_init__(self) -> None:
+        """Refuse what no node could start with.
+
+        Raises:
+            ValueError: A namespace or a remapping of another form.
+        """
+        if not all(part.isidentifier() for part in self.namespace.split("/") if self.namespace):
+            raise ValueError(f"namespace {self.namespace!r} must look like 'left' or 'cell_1/left'")
+        for part in filter(None, self.remap.split(",")):
+            before, _, after = part.partition(":=")
+            if not before.strip() or not after.strip() or ":=" in after:
+                raise ValueError(f"remap {part!r} must look like 'from:=to'")
+
+    @property
+    def remappings(self) -> tuple[Remapping, ...]:
+        """The pairs of ``remap``."""
+        pairs = (part.partition(":=") for part in self.remap.split(",") if part)
+        return tuple((before.strip(), after.strip()) for before, _, after in pairs)
+
+    def process(self, node: str, **parameters: Value) -> Process:
+        """One node of this stack."""
+        return Process(
+            node=node,
+            parameters={"embodiment": self.embodiment, **parameters},
+            namespace=self.namespace,
+            remappings=self.remappings,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimOptions(StackOptions):
+    """The simulated arm alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyOptions(StackOptions):
+    """A policy that drives."""
+
+    checkpoint: str = _argument("sim_lift", "name in config/checkpoints, or path of a folder")
+    device: str = _argument("cpu", "torch device of policy and imagination: cpu, cuda, cuda:1")
+    threads: int = _argument(1, "torch threads of each; 1 is steadiest beside other work")
+    task: str = _argument("", "task sentence; empty: the checkpoint's own")
+    replan_s: float = _argument(0.0, "seconds between two chunks; 0: the policy's default")
+    sample_steps: int = _argument(0, "sampler steps per chunk; 0: the checkpoint's own")
+    seed: int = _argument(0, "seed of the sampler's noise")
+    imagination: bool = _argument(True, "publish what the model imagines, as images")
+    executor_autostart: bool = _argument(False, "move at once, without a call of executor/run")
+    sim: bool = _argument(False, "start the simulated arm too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordOptions(StackOptions):
+    """A recorder, and what it may need beside it."""
+
+    directory: str = _argument("bags", "folder that the bags go to")
+    teleop: bool = _argument(False, "start the scripted teleoperation (simulated arm only)")
+    sim: bool = _argument(False, "start the simulated arm too")
+
+
+def sim_stack(options: SimOptions) -> tuple[Process, ...]:
+    """The simulated arm with its cameras and controllers."""
+    return (options.process("sim_robot"),)
+
+
+def policy_stack(options: PolicyOptions) -> tuple[Process, ...]:
+    """Policy and executor; with options, the imagination and the simulated arm."""
+    model: dict[str, Value] = {
+        "checkpoint": options.checkpoint,
+        "device": options.device,
+        "threads": options.threads,
+    }
+    drive: dict[str, Value] = {
+        "task": options.task,
+        "replan_s": options.replan_s,
+        "sample_steps": options.sample_steps,
+        "seed": options.seed,
+        "autostart": True,
+    }
+    processes = [
+        options.process("policy", **model, **drive),
+        options.process("executor", autostart=options.executor_autostart),
+    ]
+    if options.imagination:
+        processes.append(options.process("imagination", **model))
+    if options.sim:
+        processes.insert(0, options.process("sim_robot"))
+    return tuple(processes)
+
+
+def record_stack(options: RecordOptions) -> tuple[Process, ...]:
+    """Recorder; with options, the scripted teleoperation and the simulated arm."""
+    processes = [options.process("recorder", directory=options.directory)]
+    if options.teleop:
+        processes.append(options.process("teleop"))
+    if options.sim:
+        processes.insert(0, options.process("sim_robot"))
+    return tuple(processes)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack by name: its options and the function that makes the processes of them."""
+
+    options: type[StackOptions]
+    build: Callable[[Any], tuple[Process, ...]]
+
+
+STACKS = {
+    "policy": Stack(PolicyOptions, policy_stack),
+    "record": Stack(RecordOptions, record_stack),
+    "sim": Stack(SimOptions, sim_stack),
+}
+
+
+def parse_options(stack: str, texts: Mapping[str, str]) -> StackOptions:
+    """Options of a stack from launch arguments, which are texts.
+
+    Args:
+        stack: Name in `STACKS`.
+        texts: Value by argument; what is missing keeps its default.
+
+    Raises:
+        UwmError: An unknown stack or argument, or a value of another type.
+    """
+    if stack not in STACKS:
+        raise UnknownNameError("stack", stack, STACKS)
+    kind = STACKS[stack].options
+    known = {entry.name: entry for entry in fields(kind)}
+    values: dict[str, Value] = {}
+    for name, text in texts.items():
+        if name not in known:
+            raise UnknownNameError(f"argument of the {stack} stack", name, known)
+        values[name] = _parse(name, text, type(known[name].default))
+    try:
+        return kind(**values)  # type: ignore[arg-type]  # checked against the fields above
+    except ValueError as error:
+        raise UwmError(str(error)) from error
+
+
+def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables that every process of ours needs beside ``environ`` (None: this process's own).
+
+    The DDS profile for large images, unless the user has named one, and this Python's own prefix
+    among the ROS prefixes, which an environment made by pip never has.
+    """
+    environ = os.environ if environ is None else environ
+    needed = {}
+    if not any(environ.get(name) for name in DDS_PROFILE_VARIABLES):
+        profile = str(config_path("dds", "large_images.xml"))
+        needed = dict.fromkeys(DDS_PROFILE_VARIABLES, profile)
+    prefixes = [entry for entry in environ.get("AMENT_PREFIX_PATH", "").split(":") if entry]
+    own = sys.prefix
+    if own not in prefixes and Path(own, "share", "ament_index").is_dir():
+        needed["AMENT_PREFIX_PATH"] = ":".join([*prefixes, own])
+    return needed
+
+
+def help_of(entry: dataclasses.Field[Any]) -> str:
+    """What one launch argument is for."""
+    return str(entry.metadata["help"])
+
+
+def _parse(name: str, text: str, kind: type) -> Value:
+    """One launch argument as a bool, int, float or str."""
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
+        if kind is int:
+            return int(text)
+        return float(text) if kind is float else text
+    except (KeyError, ValueError):
+        wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        raise UwmError(f"{name}:={text!r} must be {wanted}") from None
