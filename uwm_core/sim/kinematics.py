@@ -81,22 +81,24 @@ def downward(yaw_rad: float) -> np.ndarray:
 
 
 def joint_velocity(
-    joint_rad: np.ndarray, twist: np.ndarray, posture_rad: np.ndarray, damping: float = 0.05
+    joint_rad: np.ndarray, twist: np.ndarray, posture_rad: np.ndarray, damping: float = 0.03
 ) -> np.ndarray:
     """Joint velocity (7,) in rad/s for a tool twist, by damped least squares.
 
     Args:
         joint_rad: Where the arm is, (7,).
         twist: Wanted tool velocity (6,): m/s, then rad/s, in the base.
-        posture_rad: Joint angles (7,) that the redundant motion drifts to.
-        damping: Unitless; larger is calmer near singular poses and less exact.
+        posture_rad: Joint angles (7,) that the redundant motion drifts to, at 1/s.
+        damping: Singular values below this are damped; larger is calmer near singular poses and
+            less exact there.
     """
     _, jac = jacobian(joint_rad)
-    gram = jac @ jac.T + damping**2 * np.eye(6)
-    solve = np.linalg.solve(gram, np.column_stack([twist, jac @ (posture_rad - joint_rad)]))
-    idle = (posture_rad - joint_rad) - jac.T @ solve[:, 1]
-    velocity: np.ndarray = jac.T @ solve[:, 0] + idle
-    return velocity
+    left, sizes, right = np.linalg.svd(jac)  # (6, 6), (6,), (7, 7)
+    # Damping grows as a direction is lost: far from singular poses the answer is exact.
+    lost = np.clip(1 - sizes / damping, 0, 1) * damping
+    velocity: np.ndarray = right[:6].T @ (sizes / (sizes**2 + lost**2 + 1e-12) * (left.T @ twist))
+    # The last row turns joints and leaves the hand where it is.
+    return velocity + right[6] * (right[6] @ (posture_rad - joint_rad))
 
 
 def inverse(

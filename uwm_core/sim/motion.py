@@ -14,7 +14,7 @@ import numpy as np
 from uwm_core.sim import fr3, kinematics
 
 # Box that the point between the finger tips may not leave, low and high x y z, metres.
-WORKSPACE_M = ((0.28, -0.34, 0.014), (0.72, 0.34, 0.48))
+WORKSPACE_M = ((0.28, -0.34, 0.016), (0.72, 0.34, 0.48))
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class HandServoConfig:
         turn_rad_s: Fastest rotation of the hand.
         acceleration_m_s2: Fastest change of the hand's speed.
         turn_acceleration_rad_s2: Fastest change of the hand's rotation.
+        velocity_scale: Share of the joints' velocity limits that may be used.
     """
 
     lead_s: float = 0.06
@@ -82,6 +83,7 @@ class HandServoConfig:
     turn_rad_s: float = 1.8
     acceleration_m_s2: float = 2.5
     turn_acceleration_rad_s2: float = 12.0
+    velocity_scale: float = 0.8
 
 
 class HandServo:
@@ -118,7 +120,7 @@ class HandServo:
             ]
         )
         velocity = kinematics.joint_velocity(sense.joint_rad, self._twist, self._posture)
-        most = np.array(fr3.VELOCITY_LIMITS_RAD_S)
+        most = config.velocity_scale * np.array(fr3.VELOCITY_LIMITS_RAD_S)
         velocity = velocity / max(1.0, float((np.abs(velocity) / most).max()))
         joint_rad = sense.joint_rad + velocity * config.lead_s
         inside = np.clip(

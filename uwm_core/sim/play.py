@@ -25,7 +25,7 @@ from uwm_core.sim.motion import (
 _NEAR_M = 0.012  # a goal this close is reached
 _NEAR_RAD = 0.12
 _OPEN_M = fr3.GRIPPER_WIDTH_M
-_LOW_M = mjcf.CUBE_HALF_M - 0.003  # height of the fingers when they push or grasp
+_LOW_M = mjcf.CUBE_HALF_M  # height of the fingers when they push or grasp
 _HIGH_M = 0.12
 
 
@@ -35,7 +35,7 @@ class _Leg:
 
     goal: HandGoal
     dwell_s: float = 0.0
-    limit_s: float = 2.0
+    limit_s: float = 1.4
 
 
 class PlayMotion:
@@ -95,7 +95,7 @@ class PlayMotion:
         return skills[int(self._rng.choice(len(skills), p=(0.10, 0.12, 0.30, 0.18, 0.30)))]
 
     def _speed(self) -> float:
-        return float(self._rng.uniform(0.25, 0.55))
+        return float(self._rng.uniform(0.30, 0.55))
 
     def _point(self, low_m: float, high_m: float) -> np.ndarray:
         """Somewhere over the cube's area, between two heights."""
