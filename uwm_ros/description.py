@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from uwm_core.resources import config_path
 Value = bool | int | float | str
 Remapping = tuple[str, str]
 
-# Kilted and newer read the first, Jazzy and Humble the second.
 DDS_PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+# The first rclpy (Kilted's) whose Fast DDS reads the first name, and warns of the second.
+NEW_NAME_SINCE = 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,8 +216,7 @@ def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     environ = os.environ if environ is None else environ
     needed = {}
     if not any(environ.get(name) for name in DDS_PROFILE_VARIABLES):
-        profile = str(config_path("dds", "large_images.xml"))
-        needed = dict.fromkeys(DDS_PROFILE_VARIABLES, profile)
+        needed[dds_profile_variable(_rclpy_version())] = str(config_path("dds", "large_images.xml"))
     prefixes = [entry for entry in environ.get("AMENT_PREFIX_PATH", "").split(":") if entry]
     own = sys.prefix
     if own not in prefixes and Path(own, "share", "ament_index").is_dir():
@@ -223,9 +224,24 @@ def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     return needed
 
 
+def dds_profile_variable(rclpy_version: str) -> str:
+    """Variable by which this ROS names its Fast DDS profile; "" for an unknown version."""
+    major = rclpy_version.partition(".")[0]
+    old = major.isdigit() and int(major) < NEW_NAME_SINCE
+    return DDS_PROFILE_VARIABLES[old]
+
+
 def help_of(entry: dataclasses.Field[Any]) -> str:
     """What one launch argument is for."""
     return str(entry.metadata["help"])
+
+
+def _rclpy_version() -> str:
+    """Version of the installed rclpy, read without importing it."""
+    try:
+        return metadata.version("rclpy")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _parse(name: str, text: str, kind: type) -> Value:

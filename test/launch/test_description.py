@@ -13,6 +13,7 @@ from uwm_ros.description import (
     Process,
     RecordOptions,
     SimOptions,
+    dds_profile_variable,
     environment,
     help_of,
     parse_options,
@@ -89,11 +90,23 @@ def test_simulated_arm_is_the_same_process_in_every_stack():
     assert record_stack(RecordOptions(namespace="left", sim=True))[0] == alone
 
 
-def test_the_shipped_dds_profile_is_set_for_old_and_new_fast_dds():
-    variables = environment({})
-    paths = {variables[name] for name in DDS_PROFILE_VARIABLES}
-    assert len(paths) == 1
-    assert paths.pop().endswith("large_images.xml")
+def test_the_shipped_dds_profile_is_set_once():
+    variables = set(environment({})) & set(DDS_PROFILE_VARIABLES)
+    assert len(variables) == 1
+    assert environment({})[variables.pop()].endswith("large_images.xml")
+
+
+@pytest.mark.parametrize(
+    ("rclpy_version", "variable"),
+    [
+        ("7.1.6", "FASTRTPS_DEFAULT_PROFILES_FILE"),  # Jazzy
+        ("9.1.2", "FASTDDS_DEFAULT_PROFILES_FILE"),  # Kilted
+        ("11.0.0", "FASTDDS_DEFAULT_PROFILES_FILE"),
+        ("", "FASTDDS_DEFAULT_PROFILES_FILE"),
+    ],
+)
+def test_the_dds_profile_has_the_name_that_this_ros_reads(rclpy_version, variable):
+    assert dds_profile_variable(rclpy_version) == variable
 
 
 @pytest.mark.parametrize("name", DDS_PROFILE_VARIABLES)
