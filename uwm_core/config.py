@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a world model is made of, as frozen dataclasses that are valid from birth.
 
-Everything here is read from YAML or JSON by ``uwm_core.spec`` and below that line no dict of settings
-is passed. What follows from a setting is a property. No torch. The training run's own settings live in
-``uwm_core.training.config``.
+Everything here is read from YAML or JSON by ``uwm_core.spec`` and below that line no dict of
+settings is passed. What follows from a setting is a property. No torch. The training run's own
+settings live in ``uwm_core.training.config``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ def _require(condition: bool, text: str) -> None:
         raise ValueError(text)
 
 
+def _at_least(config: object, lowest: int, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(value >= lowest, f"{name} must be at least {lowest}, got {value}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class WindowConfig:
     """How a training window is cut.
@@ -39,8 +45,7 @@ class WindowConfig:
 
     def __post_init__(self) -> None:
         _require(self.rate_hz > 0, f"rate_hz must be above 0, got {self.rate_hz}")
-        _require(self.history >= 1, f"history must be at least 1, got {self.history}")
-        _require(self.chunk >= 1, f"chunk must be at least 1, got {self.chunk}")
+        _at_least(self, 1, "history", "chunk")
 
     @property
     def length(self) -> int:
@@ -73,7 +78,8 @@ class DiffusionConfig:
         sample_steps: Network calls per sample, unless the caller asks for another number.
         train_steps: Length of the discrete schedule ("epsilon" only).
         clip_sample: Clamp the clean estimate to [-1, 1] in every step ("epsilon" only).
-        given_probability: Share of training timesteps at 0, where a modality is given ("flow" only).
+        given_probability: Share of training timesteps at 0, where a modality is given ("flow"
+            only).
         noise_probability: Share of training timesteps at pure noise, where a modality is
             marginalised ("flow" only).
     """
@@ -86,8 +92,8 @@ class DiffusionConfig:
     noise_probability: float = 0.2
 
     def __post_init__(self) -> None:
-        _require(self.sample_steps >= 1, f"sample_steps must be at least 1, got {self.sample_steps}")
-        _require(self.train_steps >= 2, f"train_steps must be at least 2, got {self.train_steps}")
+        _at_least(self, 1, "sample_steps")
+        _at_least(self, 2, "train_steps")
         total = self.given_probability + self.noise_probability
         _require(
             min(self.given_probability, self.noise_probability) >= 0 and total <= 1,
@@ -96,7 +102,8 @@ class DiffusionConfig:
         )
         _require(
             self.objective == "flow" or self.sample_steps <= self.train_steps,
-            f"sample_steps must be at most train_steps ({self.train_steps}), got {self.sample_steps}",
+            f"sample_steps must be at most {self.train_steps} (train_steps), "
+            f"got {self.sample_steps}",
         )
 
 
@@ -123,7 +130,7 @@ class ImageConfig:
         for name in ("size", "resize", "crop"):
             value = getattr(self, name)
             _require(value is None or min(value) >= 1, f"{name} must be above 0, got {value}")
-        _require(self.shift_px >= 0, f"shift_px must be at least 0, got {self.shift_px}")
+        _at_least(self, 0, "shift_px")
         _require(0 <= self.jitter < 1, f"jitter must be in [0, 1), got {self.jitter}")
         frame = self.resize or self.size
         _require(
@@ -193,8 +200,8 @@ class EncoderConfig:
     width: int = 64
 
     def __post_init__(self) -> None:
-        _require(self.features >= 1, f"features must be at least 1, got {self.features}")
-        _require(self.width >= 8, f"width must be at least 8, got {self.width}")
+        _at_least(self, 1, "features")
+        _at_least(self, 8, "width")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,10 +252,8 @@ class ModelConfig:
             list(self.views) == sorted(set(self.views)),
             f"views must be sorted and without repetition, got {list(self.views)}",
         )
-        for name in ("action_size", "width", "depth", "heads", "mlp_ratio"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("state_size", "registers"):
-            _require(getattr(self, name) >= 0, f"{name} must be at least 0, got {getattr(self, name)}")
+        _at_least(self, 1, "action_size", "width", "depth", "heads", "mlp_ratio")
+        _at_least(self, 0, "state_size", "registers")
         _require(
             self.width % self.heads == 0,
             f"width must be a multiple of heads ({self.heads}), got {self.width}",
@@ -264,7 +269,7 @@ class ModelConfig:
         )
         cells = self.latent_shape[1:]
         _require(
-            min(self.patch) >= 1 and all(n % p == 0 for n, p in zip(cells, self.patch, strict=True)),
+            all(p >= 1 and n % p == 0 for n, p in zip(cells, self.patch, strict=True)),
             f"patch {self.patch} does not divide the latent's (T, h, w) = {cells}",
         )
 
@@ -295,7 +300,9 @@ class ModelConfig:
         return self.window.history * (len(self.views) * self.encoder.features + self.state_size)
 
 
-def _published(name: str, views: tuple[str, ...], rate_hz: float, images: ImageConfig) -> ModelConfig:
+def _published(
+    name: str, views: tuple[str, ...], rate_hz: float, images: ImageConfig
+) -> ModelConfig:
     return ModelConfig(
         name=name,
         views=views,

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The world model: codec, observer, denoiser and schedule joined; ``loss`` and ``sample``.
+
+The only module that knows all four. It holds normalised numbers and no embodiment: units, names and
+normalisers are the policy's business (``uwm_core.policy``), files the checkpoint's.
+"""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import torch
+from torch import Tensor, nn
+
+from uwm_core.batch import EXPERT, PLAY, ROLES, VIDEO, Batch, Losses, Sample, SampleOptions
+from uwm_core.config import ModelConfig
+from uwm_core.diffusion.modes import Mode, Pair, Role
+from uwm_core.diffusion.modes import mode as mode_named
+from uwm_core.diffusion.sampler import Ask
+from uwm_core.diffusion.sampler import sample as walk
+from uwm_core.diffusion.schedule import make_schedule
+from uwm_core.errors import ShapeError, check_shape
+from uwm_core.latents.codec import make_codec
+from uwm_core.model.denoiser import Denoiser
+from uwm_core.model.images import Augmentation, draw_augmentation, prepare, stack_views
+from uwm_core.model.observe import Observer
+
+__all__ = ["EXPERT", "PLAY", "ROLES", "VIDEO", "Batch", "Losses", "Sample", "WorldModel"]
+
+
+class WorldModel(nn.Module):
+    """Codec, observer, denoiser and schedule.
+
+    Args:
+        config: Every size and switch. Nothing is downloaded: a "vae" codec is loaded by
+            ``model.codec.load()``.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.schedule = make_schedule(config.diffusion)
+        self.codec = make_codec(config.codec)
+        self.observer = Observer(config)
+        self.denoiser = Denoiser(config, time_scale=self.schedule.time_scale)
+
+    # Images and latents
+
+    @torch.no_grad()
+    def encode(self, images: dict[str, Tensor], augmentation: Augmentation | None = None) -> Tensor:
+        """Latents of images: V x (B, T, H, W, 3) uint8 -> (B, V, C, T, h, w)."""
+        pixels = prepare(self._stacked(images), self.config.images, augmentation, shifted=False)
+        latents = self.codec.encode(pixels.flatten(0, 2))  # (B V T, C, h, w)
+        return latents.reshape(*pixels.shape[:3], *latents.shape[1:]).transpose(2, 3)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> dict[str, Tensor]:
+        """Images of latents: (B, V, C, T, h, w) -> V x (B, T, H', W', 3) uint8."""
+        c, t, h, w = self.config.latent_shape
+        check_shape("latents", latents, f"B V {c} {t} {h} {w}", V=len(self.config.views))
+        flat = latents.transpose(2, 3).flatten(0, 2)  # (B V T, C, h, w)
+        pixels = (self.codec.decode(flat) * 255).round().to(torch.uint8)
+        pixels = pixels.reshape(-1, len(self.config.views), t, *pixels.shape[1:])
+        pixels = pixels.permute(0, 1, 2, 4, 5, 3)  # (B, V, T, H', W', 3)
+        return {view: pixels[:, v].contiguous() for v, view in enumerate(self.config.views)}
+
+    def observe(
+        self,
+        images: dict[str, Tensor],
+        state: Tensor | None,
+        augmentation: Augmentation | None = None,
+    ) -> Tensor:
+        """The condition vector of an observation: (B, condition size).
+
+        Args:
+            images: Per view (B, T, H, W, 3) uint8.
+            state: (B, T, S) normalised, or None.
+            augmentation: What training has drawn; None when sampling.
+        """
+        features: Tensor = self.observer(
+            prepare(self._stacked(images), self.config.images, augmentation), state
+        )
+        return features
+
+    def _stacked(self, images: dict[str, Tensor]) -> Tensor:
+        views = self.config.views
+        if set(images) != set(views):
+            raise ShapeError(f"the model sees views {list(views)}, got {sorted(images)}")
+        for view, image in images.items():
+            check_shape(f"images[{view!r}]", image, "B T H W 3", T=self.config.window.history)
+        return stack_views(images, views)
+
+    # Training
+
+    def loss(
+        self, batch: Batch, *, generator: torch.Generator | None = None, draws: int = 1
+    ) -> Losses:
+        """Both losses of a batch, each sample as its role allows.
+
+        expert teaches both modalities; play has its action given clean and teaches the next
+        observation; video has pure noise for an action and teaches the next observation.
+
+        Args:
+            batch: Samples of any mixture of roles.
+            generator: Source of augmentation, times and noise.
+            draws: Noise draws per sample; the observation is encoded once for all.
+        """
+        config, size = self.config, len(batch.role)
+        augmentation = None
+        if self.training:
+            augmentation = draw_augmentation(config.images, size, len(config.views), generator)
+        clean = self._clean(batch, augmentation)
+        condition = self.observe(batch.images, batch.state, augmentation)
+        role = batch.role.repeat(draws)
+        clean = Pair(*(x.repeat(draws, *[1] * (x.ndim - 1)) for x in clean))
+        noise = Pair(*(torch.randn(x.shape, generator=generator, device=x.device) for x in clean))
+        times = self._draw_times(role, generator)
+        weights = Pair(
+            (role == EXPERT) & self.schedule.teaches(times.action),
+            self.schedule.teaches(times.next_obs),
+        )
+        return self.loss_at(condition, clean, noise, times, weights)
+
+    def loss_at(
+        self,
+        condition: Tensor,
+        clean: Pair[Tensor],
+        noise: Pair[Tensor],
+        times: Pair[Tensor],
+        weights: Pair[Tensor] | None = None,
+    ) -> Losses:
+        """Both losses at given noise and times.
+
+        Args:
+            condition: (B, condition size), or (B / n, condition size) for n draws in a row.
+            clean: (B, A, D) and (B, V, C, T, h, w).
+            noise: Of the same shapes.
+            times: (B,) each.
+            weights: (B,) bool each, which rows count; None for all.
+        """
+        noisy = Pair(*map(self.schedule.add_noise, clean, noise, times))
+        answers = self.answer(noisy, times, condition)
+        if weights is None:
+            weights = Pair(*(torch.ones_like(t, dtype=torch.bool) for t in times))
+        action, next_obs = (
+            _mean_error(answer, self.schedule.target(*ends), rows)
+            for answer, ends, rows in zip(
+                answers, zip(clean, noise, strict=True), weights, strict=True
+            )
+        )
+        return Losses(total=action + next_obs, action=action, next_obs=next_obs)
+
+    def answer(self, noisy: Pair[Tensor], times: Pair[Tensor], condition: Tensor) -> Pair[Tensor]:
+        """The network's answer for both modalities, in their shapes.
+
+        Args:
+            noisy: (B, A, D) and (B, V, C, T, h, w).
+            times: (B,) each.
+            condition: (B, condition size), or (B / n, condition size) for n draws in a row.
+        """
+        draws = len(noisy.action) // len(condition)
+        parts = [part.repeat(draws, 1) for part in self.denoiser.of_condition(condition)]
+        return Pair(*self.denoiser(noisy.action, noisy.next_obs, tuple(times), parts))
+
+    def _clean(self, batch: Batch, augmentation: Augmentation | None) -> Pair[Tensor]:
+        window, views = self.config.window, len(self.config.views)
+        size, action, next_obs = len(batch.role), batch.action, batch.next_latent
+        if next_obs is None:
+            if batch.next_images is None:
+                raise ShapeError("a batch needs next_latent or next_images")
+            next_obs = self.encode(batch.next_images, augmentation)
+        c, t, h, w = self.config.latent_shape
+        check_shape("next_latent", next_obs, f"B V {c} {t} {h} {w}", B=size, V=views)
+        shape = (size, window.chunk, self.config.action_size)
+        if action is None:
+            if bool((batch.role != VIDEO).any()):
+                raise ShapeError("a batch without actions must be all of role video")
+            action = next_obs.new_zeros(shape)
+        check_shape("action", action, "B A D", B=size, A=shape[1], D=shape[2])
+        # What a video row carries in place of an action may be anything, nan included.
+        action = torch.where((batch.role == VIDEO)[:, None, None], 0.0, action)
+        return Pair(action, next_obs)
+
+    def _draw_times(self, role: Tensor, generator: torch.Generator | None) -> Pair[Tensor]:
+        anything = torch.ones_like(role, dtype=torch.bool)
+        count = len(role)
+        action = self.schedule.draw_times(count, allow_given=anything, generator=generator)
+        action = torch.where(role == PLAY, torch.zeros_like(action), action)
+        last = torch.full_like(action, self.schedule.last_time)
+        action = torch.where(role == VIDEO, last, action)
+        next_obs = self.schedule.draw_times(
+            count,
+            # With both given, or only the next observation to learn from, a row would be wasted.
+            allow_given=(role == EXPERT) & self.schedule.teaches(action),
+            generator=generator,
+        )
+        return Pair(action, next_obs)
+
+    # Sampling
+
+    def sample(
+        self,
+        images: dict[str, Tensor],
+        state: Tensor | None,
+        mode: str,
+        *,
+        action: Tensor | None = None,
+        next_latent: Tensor | None = None,
+        **options: Unpack[SampleOptions],
+    ) -> Sample:
+        """Answer one question about an observation; see ``sample_from``."""
+        with torch.inference_mode():
+            condition = self.observe(images, state)
+        return self.sample_from(condition, mode, action=action, next_latent=next_latent, **options)
+
+    @torch.inference_mode()
+    def sample_from(
+        self,
+        condition: Tensor,
+        mode: str,
+        *,
+        action: Tensor | None = None,
+        next_latent: Tensor | None = None,
+        **options: Unpack[SampleOptions],
+    ) -> Sample:
+        """Answer one question about an observation that is already encoded.
+
+        Args:
+            condition: (B, condition size) from ``observe``; several questions may share it.
+            mode: A key of ``MODES``.
+            action: (B, A, D) normalised, where the mode has it given.
+            next_latent: (B, V, C, T, h, w), where the mode has it given.
+            **options: See ``SampleOptions``.
+
+        Raises:
+            UnknownNameError: There is no such mode.
+            ShapeError: A given modality is missing, superfluous or of another shape.
+        """
+        asked = mode_named(mode)
+        start = self._start(asked, Pair(action, next_latent), len(condition), options)
+        steps = options.get("steps") or self.config.diffusion.sample_steps
+        ask = self._asker(asked, start, condition, steps)
+        end = walk(self.schedule, asked, start, ask, steps)
+        return Sample(
+            *(
+                None if role is Role.NOISE else value
+                for role, value in zip(asked.roles, end, strict=True)
+            )
+        )
+
+    def _start(
+        self, asked: Mode, given: Pair[Tensor | None], size: int, options: SampleOptions
+    ) -> Pair[Tensor]:
+        """Given values and first noises, shapes checked."""
+        config = self.config
+        shapes = Pair(
+            (size, config.window.chunk, config.action_size),
+            (size, len(config.views), *config.latent_shape),
+        )
+        noises = Pair(options.get("action_noise"), options.get("next_noise"))
+        start = []
+        for name, role, shape, known, noise in zip(
+            ("action", "next_latent"), asked.roles, shapes, given, noises, strict=True
+        ):
+            if (role is Role.GIVEN) != (known is not None):
+                verb = "needs" if role is Role.GIVEN else "takes no"
+                raise ShapeError(f"this mode {verb} {name} (its role is {role.value})")
+            value = known if known is not None else noise
+            if value is None:
+                where = self.denoiser.position.device
+                value = torch.randn(shape, generator=options.get("generator"), device=where)
+            check_shape(name, value, " ".join(map(str, shape)))
+            start.append(value)
+        return Pair(*start)
+
+    def _asker(self, asked: Mode, start: Pair[Tensor], condition: Tensor, steps: int) -> Ask:
+        """The network as the sampler calls it; what stays the same in a walk is computed here."""
+        net = self.denoiser
+        times = self.schedule.walk(steps).to(condition.device)
+        of_time = net.of_time(*(self.schedule.times(role, times) for role in asked.roles))
+        of_condition = net.of_condition(condition)
+        # One (K, B, ...) per layer.
+        layers = [c + t[:, None] for c, t in zip(of_condition, of_time, strict=True)]
+        want = (asked.action is Role.SOLVE, asked.next_obs is Role.SOLVE)
+        fixed = Pair(
+            None if want[0] else net.action_tokens(start.action),
+            None if want[1] else net.next_tokens(start.next_obs),
+        )
+
+        def ask(index: int, now: Pair[Tensor]) -> Pair[Tensor | None]:
+            action = net.action_tokens(now.action) if fixed.action is None else fixed.action
+            next_obs = net.next_tokens(now.next_obs) if fixed.next_obs is None else fixed.next_obs
+            return Pair(*net.trunk(action, next_obs, [m[index] for m in layers], want=want))
+
+        return ask
+
+
+def _mean_error(answer: Tensor, target: Tensor, rows: Tensor) -> Tensor:
+    """Mean squared error over the rows that count; 0 with zero gradient where none does."""
+    per_row = (answer - target).square().flatten(1).mean(1)  # (B,)
+    return torch.where(rows, per_row, 0.0).sum() / rows.sum().clamp(min=1)
