@@ -34,6 +34,7 @@ EPOCH_NS = 60 * NS_PER_S
 
 ZERO_STAMP = "header stamp 0"
 JUMP_BACK = "stamp jumps back"
+CLOCK_SET = "clock set back"
 REPEATED = "stamp repeated"
 OTHER_EPOCH = "header stamp of another epoch than the time of reception"
 
@@ -106,10 +107,12 @@ class _Stream:
             if stamp == self._stamps[-1]:
                 self.trouble[REPEATED] += 1
                 return
-            self.trouble[JUMP_BACK] += 1
+            # Further back than anything kept is no message out of order: the clock was set, e.g.
+            # because a simulation began anew.
             if stamp > self._stamps[-1] - self._horizon_ns:
+                self.trouble[JUMP_BACK] += 1
                 return
-            # Too far back to be out of order: the clock was set, e.g. a simulation began anew.
+            self.trouble[CLOCK_SET] += 1
             self._stamps.clear()
             self._entries.clear()
         self._stamps.append(stamp)
@@ -235,6 +238,18 @@ class ObservationBuffer:
         with self._lock:
             for stream in self._streams.values():
                 stream.forget_before(tick_ns)
+
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """Oldest and newest stamp that is kept, by stream that has any."""
+        return {
+            key: (stream.oldest_ns, stream.newest_ns)
+            for key, stream in self._streams.items()
+            if stream.oldest_ns is not None and stream.newest_ns is not None
+        }
+
+    def counted(self, kind: str) -> dict[str, int]:
+        """Streams that had one kind of trouble, with how often."""
+        return {key: kinds[kind] for key, kinds in self.trouble.items() if kind in kinds}
 
     @property
     def trouble(self) -> Mapping[str, Mapping[str, int]]:

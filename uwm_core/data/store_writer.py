@@ -131,6 +131,10 @@ class StoreWriter:
         self._ends.append(self.steps)
         self._records.append(dataclasses.replace(record, steps=self.steps - start))
 
+    def drop_episode(self) -> None:
+        """Forget the rows of the episode in progress."""
+        self._truncate()
+
     def commit(self) -> None:
         """Keep the episodes ended so far."""
         self._committed = len(self._ends)
@@ -138,6 +142,10 @@ class StoreWriter:
     def rollback(self) -> None:
         """Forget everything since the last commit."""
         del self._ends[self._committed :], self._records[self._committed :]
+        self._truncate()
+
+    def _truncate(self) -> None:
+        """Forget the rows after the last ended episode."""
         for column in self._columns.values():
             column.truncate(self._ends[-1] if self._ends else 0)
 
