@@ -32,6 +32,7 @@ VERBS: dict[str, Verb] = {
     "evaluate": Verb("uwm_core.cli.evaluate", "evaluate a checkpoint in simulation, without ROS"),
     "bench": Verb("uwm_core.cli.bench", "measure latency and throughput"),
     "demo": Verb("uwm_ros.cli.demo", "drive the simulated arm through the ROS graph"),
+    "make-checkpoint": Verb("uwm_ros.cli.make_checkpoint", "record, convert, train, from nothing"),
     "record-demos": Verb("uwm_ros.cli.record_demos", "record demonstrations through the ROS graph"),
 }
 

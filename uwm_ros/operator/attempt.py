@@ -7,8 +7,6 @@ run out, hold. The judge is the simulation's own task; the policy never sees it.
 
 from __future__ import annotations
 
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 from std_srvs.srv import Trigger
 
+from uwm_core.figures import Figure
 from uwm_ros.msg import ActionChunk, ExecutorStatus, SimTask
 from uwm_ros.operator.client import GraphError, Operator
 from uwm_ros.srv import ResetSim
@@ -173,34 +172,23 @@ def summary(attempts: Sequence[Attempt]) -> str:
     )
 
 
-def bench_lines(attempts: Sequence[Attempt]) -> list[str]:
-    """The same figures as JSON objects, one per line, in the project's bench format."""
+def figures(attempts: Sequence[Attempt]) -> list[Figure]:
+    """The same as figures of the benchmark ``drive``."""
     inference_s = [s for attempt in attempts for s in attempt.inference_s]
     arrival_s = [s for attempt in attempts for s in attempt.arrival_s]
-    figures = [
+    measured = [
         ("success_rate", sum(a.success for a in attempts) / len(attempts), "unitless"),
         ("attempts", len(attempts), "count"),
         ("holds", sum(a.holds for a in attempts), "count"),
         ("inference_p50", _percentiles(inference_s)[0], "s"),
         ("inference_p95", _percentiles(inference_s)[1], "s"),
+        ("observation_to_chunk_p50", _percentiles(arrival_s)[0], "s"),
         ("observation_to_chunk_p95", _percentiles(arrival_s)[1], "s"),
         ("realtime_factor_min", min(a.realtime_factor for a in attempts), "unitless"),
     ]
-    machine = f"{platform.processor() or platform.machine()}, {platform.system()}"
     return [
-        json.dumps(
-            {
-                "bench": "drive",
-                "metric": metric,
-                "value": value,
-                "unit": unit,
-                "peer": None,
-                "peer_value": None,
-                "ratio": None,
-                "machine": machine,
-            }
-        )
-        for metric, value, unit in figures
+        Figure(bench="drive", metric=metric, value=float(value), unit=unit)
+        for metric, value, unit in measured
     ]
 
 

@@ -23,6 +23,9 @@ from rclpy.qos import QoSProfile
 
 from uwm_core.errors import UwmError
 
+# A wait looks at its condition after each message and at least this often.
+_LOOK_S = 0.02
+
 
 class GraphError(UwmError):
     """A service or topic of the graph did not answer as it must."""
@@ -31,9 +34,15 @@ class GraphError(UwmError):
 class Operator:
     """Calls services and waits for conditions; see :func:`operator_on_graph`."""
 
-    def __init__(self, node: Node) -> None:
-        """Wrap ``node``, which something else spins."""
+    def __init__(self, node: Node, check: Callable[[], None] = lambda: None) -> None:
+        """Wrap ``node``, which something else spins.
+
+        Args:
+            node: Of this process.
+            check: Called while waiting; raises when waiting has become pointless.
+        """
         self.node = node
+        self._check = check
         self.newest: dict[str, Any] = {}
         self._changed = threading.Condition()
         self._clients: dict[str, Any] = {}
@@ -69,7 +78,8 @@ class Operator:
                 left_s = end_s - time.monotonic()
                 if left_s <= 0:
                     return False
-                self._changed.wait(min(left_s, 0.1))
+                self._changed.wait(min(left_s, _LOOK_S))
+                self._check()
             return True
 
     def call(self, service: str, kind: type, request: Any = None, timeout_s: float = 20.0) -> Any:
@@ -82,7 +92,7 @@ class Operator:
         client = self._clients.get(service)
         if client is None:
             client = self._clients[service] = self.node.create_client(kind, service)
-        if not client.wait_for_service(timeout_s):
+        if not self.wait(client.service_is_ready, timeout_s):
             raise GraphError(f"service {service!r} is not on the graph after {timeout_s:.0f} s")
         response = self._result(client.call_async(request or kind.Request()), service, timeout_s)
         if not getattr(response, "success", True):
@@ -98,7 +108,7 @@ class Operator:
         client = self._clients.get(f"{node} parameters")
         if client is None:
             client = self._clients[f"{node} parameters"] = AsyncParameterClient(self.node, node)
-        if not client.wait_for_services(timeout_s):
+        if not self.wait(client.services_are_ready, timeout_s):
             raise GraphError(f"node {node!r} is not on the graph after {timeout_s:.0f} s")
         parameters = [Parameter(name, value=value) for name, value in values.items()]
         response = self._result(client.set_parameters(parameters), node, timeout_s)
@@ -109,19 +119,21 @@ class Operator:
                 )
 
     def _result(self, future: Any, name: str, timeout_s: float) -> Any:
-        done = threading.Event()
-        future.add_done_callback(lambda _: done.set())
-        if not done.wait(timeout_s):
+        if not self.wait(future.done, timeout_s):
             raise GraphError(f"{name!r} did not answer within {timeout_s:.0f} s")
         return future.result()
 
 
 @contextlib.contextmanager
-def operator_on_graph(name: str = "operator", namespace: str = "") -> Iterator[Operator]:
-    """An :class:`Operator` on the graph that the environment names, spun until the block ends."""
+def operator_on_graph(check: Callable[[], None] = lambda: None) -> Iterator[Operator]:
+    """An :class:`Operator` on the graph that the environment names, spun until the block ends.
+
+    Args:
+        check: See :class:`Operator`.
+    """
     context = Context()
     rclpy.init(context=context, args=[])
-    node = Node(name, namespace=namespace or None, context=context)
+    node = Node("operator", context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
 
@@ -132,7 +144,7 @@ def operator_on_graph(name: str = "operator", namespace: str = "") -> Iterator[O
     thread = threading.Thread(target=spin, name="operator spin", daemon=True)
     thread.start()
     try:
-        yield Operator(node)
+        yield Operator(node, check)
     finally:
         executor.shutdown(timeout_sec=1.0)
         thread.join(2.0)
