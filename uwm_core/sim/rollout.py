@@ -144,7 +144,7 @@ class Rollout:
                 scene.set_gripper_target(self._gripper.pop(0)[1])
             scene.set_joint_target(*self._controller.sample(scene.time_ns))
             scene.step()
-            self._task.update(scene.time_ns, float(scene.cube_pose[2]))
+            self._task.update(scene.time_ns, scene.cube_height_m)
 
 
 def rollout(

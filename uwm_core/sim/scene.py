@@ -106,6 +106,11 @@ class Scene:
         return np.array(self._data.qpos[self._cube : self._cube + 7])
 
     @property
+    def cube_height_m(self) -> float:
+        """Height of the cube's middle above the table, m."""
+        return float(self._data.qpos[self._cube + 2])
+
+    @property
     def ee_pose(self) -> np.ndarray:
         """The point between the finger tips, in the base: (4, 4)."""
         pose = np.eye(4)
@@ -149,6 +154,11 @@ class Scene:
         self._renderer.update_scene(self._data, camera=camera, scene_option=self._option)
         picture: np.ndarray = self._renderer.render()
         return picture
+
+    def focal_px(self, camera: str) -> float:
+        """Focal length of a camera in pixels; the principal point is the picture's middle."""
+        fovy_rad = np.deg2rad(float(self._model.camera(camera).fovy[0]))
+        return float(self._size[0] / 2 / np.tan(fovy_rad / 2))
 
     def close(self) -> None:
         """Free the OpenGL context; the scene can still be stepped."""
