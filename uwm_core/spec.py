@@ -52,6 +52,8 @@ _SCALARS: dict[type, tuple[str, str, Callable[[str], Any]]] = {
     float: ("tag:yaml.org,2002:float", "a number", _number),
     bool: ("tag:yaml.org,2002:bool", "true or false", _truth),
 }
+# The same loader in C where PyYAML was built with it: a store's embodiment is read often.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = "tag:yaml.org,2002:null"
 
 
@@ -93,7 +95,7 @@ def parse_spec(text: str, cls: type[T], source: str = "<string>") -> T:
         SpecError: If the text is not YAML or does not say what ``cls`` needs.
     """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1

@@ -204,6 +204,7 @@ class _Conversion:
         self._passed = self._read = 0
         self._bags = self._episodes = 0
         self._duration_s = 0.0
+        self._parsed: dict[str, Embodiment] = {}
         self._skipped: list[tuple[Path, str]] = []
         self._notes: list[tuple[Path, str]] = []
 
@@ -247,7 +248,9 @@ class _Conversion:
         text = reader.metadata.get("uwm.embodiment")
         if self._config.embodiment is not None or not text:
             return self._embodiment
-        own = Embodiment.parse(text, f"{reader.path}/embodiment")
+        own = self._parsed.get(text)
+        if own is None:
+            own = self._parsed[text] = Embodiment.parse(text, f"{reader.path}/embodiment")
         if differences := own.difference(self._embodiment):
             raise DataError(f"{reader.path}: is of another embodiment: {differences[0]}")
         return own
