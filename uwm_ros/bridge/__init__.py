@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Glue between rclpy and the rest, shared by every node.
 
-runtime: start, spin, stop a node. parameters: typed reading. qos: subscriptions that match what is
-offered. types: message classes by name. images, chunks, trajectories: records to messages and back.
-clock: nanoseconds and stamps. diagnostics: `/diagnostics`. streams: an embodiment's topics as one set.
+runtime: start, spin, stop a node. parameters: typed reading. qos: subscriptions that match what
+is offered. types: message classes by name. images, chunks: records to messages and back. clock:
+nanoseconds and stamps. diagnostics: `/diagnostics`. observing: an embodiment's streams as one
+observation buffer.
 """

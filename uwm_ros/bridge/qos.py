@@ -22,6 +22,7 @@ from rclpy.qos import (
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from uwm_ros.bridge.clock import now_ns
 from uwm_ros.bridge.types import message_class
 
 COMMAND_DEPTH = 10
@@ -61,12 +62,20 @@ class MatchedSubscription:
         node: Node,
         type_name: str,
         topic: str,
-        callback: Callable[[Any], None],
+        callback: Callable[[Any, int], None],
         *,
         depth: int = 10,
         raw: bool = False,
     ) -> None:
         """Subscribe with what the graph offers now.
+
+        Args:
+            node: The node.
+            type_name: E.g. `sensor_msgs/msg/Image`.
+            topic: Name, relative to the node's namespace.
+            callback: Gets the message (its bytes where `raw`) and when it was received, ns.
+            depth: Messages that may wait.
+            raw: Do not decode.
 
         Raises:
             UwmError: If the message type is not installed.
@@ -78,6 +87,7 @@ class MatchedSubscription:
         self._callback = callback
         self._depth = depth
         self._raw = raw
+        self._use_sim_time = bool(node.get_parameter("use_sim_time").value)
         self._profile = self._wanted()
         self._subscription: Subscription[Any] = self._create()
         self._paused = False
@@ -87,6 +97,16 @@ class MatchedSubscription:
     def resolved(self) -> str:
         """Full name of the topic after namespace and remapping."""
         return str(self._node.resolve_topic_name(self.topic))
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether the publishers offer reliable delivery."""
+        return bool(self._profile.reliability == ReliabilityPolicy.RELIABLE)
+
+    @property
+    def is_latched(self) -> bool:
+        """Whether the publishers offer transient-local durability."""
+        return bool(self._profile.durability == DurabilityPolicy.TRANSIENT_LOCAL)
 
     @property
     def count(self) -> int:
@@ -136,5 +156,10 @@ class MatchedSubscription:
 
     def _create(self) -> Subscription[Any]:
         return self._node.create_subscription(
-            self._class, self.topic, self._callback, self._profile, raw=self._raw
+            self._class, self.topic, self._receive, self._profile, raw=self._raw
         )
+
+    def _receive(self, message: Any, info: Any) -> None:
+        # The middleware's own stamp does not contain the time the message waited in our queue.
+        received_ns = 0 if self._use_sim_time else int(info["received_timestamp"])
+        self._callback(message, received_ns or now_ns(self._node))

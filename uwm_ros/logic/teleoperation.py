@@ -2,8 +2,8 @@
 """The scripted stand-in for a person at the leader arm, as pure decisions.
 
 A `Pilot` lives for one attempt. It is told what the graph says (measured joints, gripper, cube) and
-answers with what a teleoperator would publish: the joints wanted (the label) and what is sent to the
-arm, which differs by the execution noise. A label published at t is where the arm shall be at
+answers with what a teleoperator would publish: the joints wanted (the label) and what is sent to
+the arm, which differs by the execution noise. A label published at t is where the arm shall be at
 t + lead: the delay between label and motion is `lead_s`, known and the same throughout.
 """
 

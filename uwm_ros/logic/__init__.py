@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decisions without rclpy and without torch; time and measurements come in as arguments.
+
+limits: what a joint may do, and motion that respects it. trajectory: stamped points and the curve
+between them. judge: chunk -> pass, clip or hold. machine: the executor's states. schedule: single
+values at their due times. streams: ages and clock trouble. edges: log once. worker: one thread,
+latest request wins. latency: recent percentiles. recording: states and counts of a recorder.
+"""
