@@ -141,7 +141,9 @@ class Normalizer:
             StoreError: No episode is kept, or a value is not finite.
         """
         numbers = sorted(keep)
-        action = column_stats("action", steps.action, steps.episodes, numbers)
+        # Video episodes have no actions; what stands in their rows means nothing.
+        acting = [i for i in numbers if steps.episodes[i].role != "video"]
+        action = column_stats("action", steps.action, steps.episodes, acting)
         fitted = Affine(tuple(action_names), action.low, action.high)
         if not state_names:
             return cls(fitted)

@@ -56,6 +56,4 @@ def split_episodes(episodes: Sequence[EpisodeSpan], *, validation: float, seed: 
         generator = np.random.default_rng((seed, position))
         held.update(int(i) for i in generator.permutation(members)[:wanted])
     everyone = sorted(number for members in groups.values() for number in members)
-    return Split(
-        train=tuple(i for i in everyone if i not in held), validation=tuple(sorted(held))
-    )
+    return Split(train=tuple(i for i in everyone if i not in held), validation=tuple(sorted(held)))

@@ -17,12 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from uwm_core.errors import StoreError, UnknownNameError
+
+if TYPE_CHECKING:
+    from uwm_core.data.store import Store
 
 ROLES: tuple[str, ...] = ("expert", "play", "video")
 """Episode roles; the position is the number that `Batch.role` carries."""
@@ -115,6 +118,30 @@ class Steps:
                 raise StoreError(f"{name} has {len(array)} rows, action has {rows}")
         if self.episodes and self.episodes[-1].stop > rows:
             raise StoreError(f"an episode ends at row {self.episodes[-1].stop} of {rows}")
+
+    @classmethod
+    def of_store(cls, store: Store, *, memory_bytes: int = 4 << 30) -> Steps:
+        """The arrays of a store.
+
+        Args:
+            store: A finished store.
+            memory_bytes: Images up to this size are read into memory at once; of larger stores
+                rows are read as they are asked for.
+        """
+        images: dict[str, Any] = {
+            name: store.array(f"obs.{name}") for name in store.embodiment.camera_names
+        }
+        size = sum(int(np.prod(array.shape)) for array in images.values())
+        if size <= memory_bytes:
+            images = {name: array[:] for name, array in images.items()}
+        episodes = spans_from_ends(
+            [int(end) for end in store.episode_ends],
+            [record.role if record.has_action else "video" for record in store.episodes],
+            [record.outcome for record in store.episodes],
+            [record.task for record in store.episodes],
+        )
+        action = store.array("action")[:]
+        return cls(images=images, state=store.state(), action=action, episodes=episodes)
 
     @property
     def cameras(self) -> tuple[str, ...]:

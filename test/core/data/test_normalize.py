@@ -17,7 +17,8 @@ VALUES = arrays(np.float32, (7, 3), elements=st.floats(-50, 50, width=32))
 
 
 def affine_of(values: np.ndarray) -> Affine:
-    return Affine(("a", "b", "c"), values.min(axis=0).astype(float), values.max(axis=0).astype(float))
+    low, high = values.min(axis=0).astype(float), values.max(axis=0).astype(float)
+    return Affine(("a", "b", "c"), low, high)
 
 
 def steps_of(action: np.ndarray) -> Steps:
@@ -55,6 +56,21 @@ def test_statistics_never_see_validation_episodes() -> None:
     assert fitted.action.high[0] == 1.0
     assert fitted.state is not None
     assert fitted.state.high[0] == 1.0
+
+
+def test_missing_actions_of_video_episodes_spoil_no_statistics() -> None:
+    action = np.concatenate([np.linspace(0, 1, 20), np.full(20, np.nan)])[:, None]
+    steps = Steps(
+        images={},
+        state=np.zeros((40, 1), np.float32),
+        action=action.astype(np.float32),
+        episodes=(
+            EpisodeSpan(start=0, stop=20),
+            EpisodeSpan(start=20, stop=40, role="video"),
+        ),
+    )
+    fitted = Normalizer.fit(steps, [0, 1], action_names=["x"], state_names=[])
+    assert fitted.action.high[0] == 1.0
 
 
 def test_json_keeps_every_digit() -> None:

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint that answers: what nodes, evaluation and simulation all call.
+
+Records of numpy arrays in the embodiment's units go in and come out; tensors and normalised
+numbers stay inside. One call is one answer: nothing is remembered between calls, so a policy may
+be called from any one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from uwm_core.checkpoint import Checkpoint, load_checkpoint
+from uwm_core.config import WindowConfig
+from uwm_core.data.normalize import Normalizer
+from uwm_core.embodiment import Embodiment
+from uwm_core.errors import CheckpointError, ShapeError, UnknownNameError, check_shape
+from uwm_core.records import ActionChunk, ImaginedFuture, Observation
+
+Images = Mapping[str, npt.NDArray[np.uint8]]
+
+
+class Policy:
+    """One set of weights in four roles: drive, imagine, explain, expect.
+
+    Args:
+        checkpoint: What it is made of.
+        device: Where it computes.
+        threads: Threads of torch, for the whole process; None leaves them.
+        sample_steps: Network calls per answer; None takes the checkpoint's number.
+
+    Raises:
+        CheckpointError: The weights are not the model's.
+        ValueError: ``sample_steps`` is below 1.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        sample_steps: int | None = None,
+    ) -> None:
+        if sample_steps is not None and sample_steps < 1:
+            raise ValueError(f"sample_steps must be at least 1, got {sample_steps}")
+        if threads:
+            torch.set_num_threads(threads)
+        self.checkpoint = checkpoint
+        self.sample_steps = sample_steps or checkpoint.config.diffusion.sample_steps
+        self._device = torch.device(device)
+        self._model = checkpoint.build(device)
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        device: str = "cpu",
+        threads: int | None = None,
+        sample_steps: int | None = None,
+    ) -> Policy:
+        """Read a checkpoint folder, bundled name or hub id; the rest as for the class.
+
+        Raises:
+            CheckpointError: A file is missing or broken; without a normaliser it cannot drive.
+            UnknownNameError: There is no such checkpoint.
+        """
+        checkpoint = load_checkpoint(path)
+        return cls(checkpoint, device=device, threads=threads, sample_steps=sample_steps)
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """The robot that it was trained for."""
+        return self.checkpoint.embodiment
+
+    @property
+    def window(self) -> WindowConfig:
+        """History T, chunk A, rate."""
+        return self.checkpoint.config.window
+
+    @property
+    def period_ns(self) -> int:
+        """Time between actions."""
+        return self.embodiment.period_ns
+
+    @property
+    def name(self) -> str:
+        """Name of the checkpoint."""
+        return self.checkpoint.name
+
+    @property
+    def version(self) -> str:
+        """First digits of the weights' SHA-256."""
+        return self.checkpoint.version
+
+    def check_embodiment(self, configured: Embodiment) -> None:
+        """Refuse to drive a robot whose numbers mean something else.
+
+        Raises:
+            CheckpointError: Names the first difference.
+        """
+        if difference := self.embodiment.difference(configured):
+            more = f" (and {len(difference) - 1} more)" if len(difference) > 1 else ""
+            raise CheckpointError(
+                f"checkpoint {self.name} is of another embodiment: {difference[0]}{more}"
+            )
+
+    def act(self, observation: Observation, seed: int | None = None) -> ActionChunk:
+        """The next A actions.
+
+        Args:
+            observation: The last T steps.
+            seed: Makes the answer repeatable; None draws anew.
+
+        Raises:
+            ShapeError: The observation is not this embodiment's.
+            UnknownNameError: A camera or state key is unknown.
+        """
+        condition = self._condition(observation)
+        sample = self._model.sample_from(
+            condition, "policy", steps=self.sample_steps, generator=self._generator(seed)
+        )
+        return self._chunk(sample.action, observation)
+
+    def imagine(
+        self, observation: Observation, chunk: ActionChunk, seed: int | None = None
+    ) -> ImaginedFuture:
+        """What the cameras will show when the chunk has been played (forward dynamics).
+
+        Args:
+            observation: The last T steps.
+            chunk: The actions from the observation's moment on.
+            seed: Makes the answer repeatable.
+
+        Raises:
+            ShapeError: Observation or chunk is not this embodiment's.
+        """
+        if chunk.names != self.embodiment.action_names:
+            raise ShapeError(
+                f"chunk has actions {list(chunk.names)}, the checkpoint takes "
+                f"{list(self.embodiment.action_names)}"
+            )
+        check_shape("chunk.actions", chunk.actions, "A D", A=self.window.chunk)
+        action = self._tensor(self._normalizer.action.apply(chunk.actions))  # (1, A, D)
+        sample = self._model.sample_from(
+            self._condition(observation),
+            "forward_dynamics",
+            action=action,
+            steps=self.sample_steps,
+            generator=self._generator(seed),
+        )
+        return self._future(sample.next_latent, observation)
+
+    def expect(self, observation: Observation, seed: int | None = None) -> ImaginedFuture:
+        """What usually happens next, whatever is done (video).
+
+        Raises:
+            ShapeError: The observation is not this embodiment's.
+        """
+        sample = self._model.sample_from(
+            self._condition(observation),
+            "video",
+            steps=self.sample_steps,
+            generator=self._generator(seed),
+        )
+        return self._future(sample.next_latent, observation)
+
+    def infer_actions(
+        self, observation: Observation, future: Images, seed: int | None = None
+    ) -> ActionChunk:
+        """The actions that lead from the observation to these images (inverse dynamics).
+
+        Args:
+            observation: The last T steps.
+            future: Per camera (T, H, W, 3) uint8, right after the chunk.
+            seed: Makes the answer repeatable.
+
+        Raises:
+            ShapeError: Observation or images are not this embodiment's.
+        """
+        latent = self._model.encode(self._images(future, "future"))
+        sample = self._model.sample_from(
+            self._condition(observation),
+            "inverse_dynamics",
+            next_latent=latent,
+            steps=self.sample_steps,
+            generator=self._generator(seed),
+        )
+        return self._chunk(sample.action, observation)
+
+    def warm_up(self) -> None:
+        """Answer once about nothing, so that the first real answer is not the slowest."""
+        steps = self.window.history
+        observation = Observation(
+            stamp_ns=0,
+            images={
+                name: np.zeros((steps, *camera.size, 3), np.uint8)
+                for name, camera in self.embodiment.cameras.items()
+            },
+            state={
+                key: np.zeros((steps, vector.size), np.float32)
+                for key, vector in self.embodiment.state.items()
+            },
+        )
+        for _ in range(2):
+            self.act(observation, seed=0)
+
+    @property
+    def _normalizer(self) -> Normalizer:
+        return self.checkpoint.normalizer
+
+    def _generator(self, seed: int | None) -> torch.Generator | None:
+        if seed is None:
+            return None
+        return torch.Generator(self._device).manual_seed(seed)
+
+    def _tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
+        """One sample as a batch: (...) -> (1, ...)."""
+        return torch.from_numpy(np.ascontiguousarray(array))[None].to(self._device)
+
+    def _condition(self, observation: Observation) -> Tensor:
+        with torch.inference_mode():
+            return self._model.observe(
+                self._images(observation.images, "observation"), self._state(observation)
+            )
+
+    def _images(self, images: Images, what: str) -> dict[str, Tensor]:
+        known = self.embodiment.cameras
+        for name in images:
+            if name not in known:
+                raise UnknownNameError(f"camera in {what}", name, known)
+        tensors = {}
+        for name in self.embodiment.camera_names:
+            if name not in images:
+                raise ShapeError(f"{what} has no camera {name!r}; it has {sorted(images)}")
+            height, width = known[name].size
+            letters = f"{self.window.history} {height} {width} 3"
+            check_shape(f"{what} {name}", images[name], letters)
+            tensors[name] = self._tensor(images[name])
+        return tensors
+
+    def _state(self, observation: Observation) -> Tensor | None:
+        affine = self._normalizer.state
+        if affine is None:
+            return None
+        parts = []
+        for key, vector in self.embodiment.state.items():
+            if key not in observation.state:
+                raise ShapeError(
+                    f"observation has no state {key!r}; it has {sorted(observation.state)}"
+                )
+            value = observation.state[key]
+            check_shape(f"observation {key}", value, f"{self.window.history} {vector.size}")
+            if not np.isfinite(value).all():
+                raise ShapeError(f"observation {key} has a value that is not finite")
+            parts.append(value)
+        return self._tensor(affine.apply(np.concatenate(parts, axis=1)))  # (1, T, S)
+
+    def _chunk(self, action: Tensor | None, observation: Observation) -> ActionChunk:
+        if action is None:
+            raise ShapeError("this mode gives no actions")
+        return ActionChunk(
+            stamp_ns=observation.stamp_ns,
+            period_ns=self.period_ns,
+            actions=self._normalizer.action.invert(action[0].cpu().numpy()),
+            names=self.embodiment.action_names,
+        )
+
+    def _future(self, latent: Tensor | None, observation: Observation) -> ImaginedFuture:
+        if latent is None:
+            raise ShapeError("this mode gives no images")
+        window = self.window
+        ahead = window.chunk + np.arange(window.history)
+        images = self._model.decode(latent)
+        return ImaginedFuture(
+            stamps_ns=(observation.stamp_ns + ahead * self.period_ns).astype(np.int64),
+            images={name: image[0].cpu().numpy() for name, image in images.items()},
+        )

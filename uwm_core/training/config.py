@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training run is told: the YAML files in config/train become one `TrainConfig`.
+
+Everything counts iterations, nothing counts minutes, so that a run is the same on any machine.
+The model's own sizes come from a preset and the store's embodiment (`fit_preset`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from uwm_core.config import ModelConfig, preset
+from uwm_core.data.windows import ROLES
+from uwm_core.embodiment import Embodiment
+from uwm_core.errors import StoreError, UnknownNameError
+
+
+def _require(condition: bool, text: str) -> None:
+    if not condition:
+        raise ValueError(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecTraining:
+    """Phase 1: the small codec learns to give images back.
+
+    Attributes:
+        iterations: Steps of the optimiser.
+        batch: Images per step.
+        learning_rate: Peak of the schedule.
+        warmup: Steps until the peak.
+        given: Checkpoint whose codec is taken instead (path or bundled name); then nothing is
+            trained.
+    """
+
+    iterations: int = 1500
+    batch: int = 32
+    learning_rate: float = 2e-3
+    warmup: int = 50
+    given: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch", "learning_rate"):
+            _require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
+        _require(self.warmup >= 0, f"warmup must be at least 0, got {self.warmup}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelTraining:
+    """Phase 2: the world model.
+
+    Attributes:
+        iterations: Steps of the optimiser.
+        batch: Windows per step (B).
+        draws: Noise draws per window: the observation is encoded once and used this often.
+        learning_rate: Peak of the schedule (warm-up, then cosine to 0).
+        warmup: Steps until the peak.
+        weight_decay: AdamW's, unitless.
+        clip_norm: Largest norm of the gradient.
+        ema_decay: Decay of the averaged weights, which are the ones that are kept.
+        action_weight: Weight of the action loss against the next observation's.
+    """
+
+    iterations: int = 2000
+    batch: int = 64
+    draws: int = 2
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    weight_decay: float = 1e-6
+    clip_norm: float = 1.0
+    ema_decay: float = 0.995
+    action_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch", "draws", "learning_rate", "clip_norm"):
+            _require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("warmup", "weight_decay", "action_weight"):
+            _require(getattr(self, name) >= 0, f"{name} must be at least 0")
+        _require(0 <= self.ema_decay < 1, f"ema_decay must be in [0, 1), got {self.ema_decay}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A whole run.
+
+    Attributes:
+        preset: Name of the model preset.
+        seed: Everything random follows from it.
+        validation: Share of each role's episodes that only measure.
+        shares: Share of a batch per role; empty takes roles as often as they are in the store.
+        codec: Phase 1.
+        model: Phase 2.
+        validate_every: Steps between validations.
+        validation_windows: Windows a validation measures at most.
+        save_every: Steps between states that a run can resume from.
+        weights: Number type of the weights in the checkpoint; float16 halves the folder and rounds
+            each weight once.
+        threads: Threads of torch; 0 leaves torch's own choice.
+    """
+
+    preset: str = "sim_small"
+    seed: int = 0
+    validation: float = 0.1
+    shares: dict[str, float] = field(default_factory=dict)
+    codec: CodecTraining = CodecTraining()
+    model: ModelTraining = ModelTraining()
+    validate_every: int = 250
+    validation_windows: int = 256
+    save_every: int = 250
+    weights: Literal["float32", "float16"] = "float32"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        preset(self.preset)
+        for name in self.shares:
+            if name not in ROLES:
+                raise UnknownNameError("role in shares", name, ROLES)
+        _require(0 <= self.validation < 1, f"validation must be in [0, 1), got {self.validation}")
+        for name in ("validate_every", "validation_windows", "save_every"):
+            _require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
+        _require(self.threads >= 0, f"threads must be at least 0, got {self.threads}")
+
+
+def fit_preset(name: str, embodiment: Embodiment) -> ModelConfig:
+    """The preset ``name`` with the views, sizes and rate of ``embodiment``.
+
+    Raises:
+        UnknownNameError: There is no such preset.
+        StoreError: The cameras differ in size, or the size does not suit the preset.
+    """
+    base = preset(name)
+    sizes = {camera.size for camera in embodiment.cameras.values()}
+    if len(sizes) != 1:
+        raise StoreError(
+            f"{name} needs cameras of one size, {embodiment.name} has {sorted(sizes) or 'none'}"
+        )
+    try:
+        return replace(
+            base,
+            views=embodiment.camera_names,
+            window=replace(base.window, rate_hz=embodiment.rate_hz),
+            images=replace(base.images, size=sizes.pop()),
+            action_size=embodiment.action_size,
+            state_size=embodiment.state_size if base.state_size else 0,
+        )
+    except ValueError as error:
+        raise StoreError(f"{name} does not fit {embodiment.name}: {error}") from error
