@@ -20,7 +20,8 @@ from typing import Any
 from uwm_core.errors import UnknownNameError, UwmError
 from uwm_core.resources import config_path
 
-Value = bool | int | float | str
+Scalar = bool | int | float | str
+Value = Scalar | list[str]
 Remapping = tuple[str, str]
 
 DDS_PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
@@ -55,7 +56,7 @@ class Process:
         return f"/{self.namespace}/{self.node}" if self.namespace else f"/{self.node}"
 
 
-def _argument(default: Value, text: str) -> Any:
+def _argument(default: Scalar, text: str) -> Any:
     """A field that is a launch argument too; ``text`` explains it in ``ros2 launch -s``."""
     return field(default=default, metadata={"help": text})
 
@@ -101,6 +102,10 @@ class StackOptions:
 class SimOptions(StackOptions):
     """The simulated arm alone."""
 
+    seed: int = _argument(0, "seed of the first scene; later ones: service sim/reset")
+    image_height: int = _argument(224, "pixels of both cameras")
+    image_width: int = _argument(224, "pixels of both cameras")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyOptions(StackOptions):
@@ -122,14 +127,28 @@ class PolicyOptions(StackOptions):
 class RecordOptions(StackOptions):
     """A recorder, and what it may need beside it."""
 
-    directory: str = _argument("bags", "folder that the bags go to")
+    directory: str = _argument("episodes", "folder that the bags go to")
+    compression: str = _argument("none", "of the bags: none or zstd; zstd costs a core")
+    extra_topics: str = _argument("", "more topics to record: '/tf,/diagnostics'")
     teleop: bool = _argument(False, "start the scripted teleoperation (simulated arm only)")
+    teleop_mode: str = _argument("expert", "of the scripted teleoperation: expert or play")
+    seed: int = _argument(0, "of scene and scripted teleoperation")
     sim: bool = _argument(False, "start the simulated arm too")
 
 
 def sim_stack(options: SimOptions) -> tuple[Process, ...]:
     """The simulated arm with its cameras and controllers."""
-    return (options.process("sim_robot"),)
+    size: dict[str, Value] = {
+        "image_height": options.image_height,
+        "image_width": options.image_width,
+    }
+    return (options.process("sim_robot", seed=options.seed, **size),)
+
+
+def _sim_beside(options: StackOptions, seed: int = 0) -> tuple[Process, ...]:
+    """The simulated arm for another stack, as `sim_stack` starts it."""
+    shared = {entry.name: getattr(options, entry.name) for entry in fields(StackOptions)}
+    return sim_stack(SimOptions(**shared, seed=seed))
 
 
 def policy_stack(options: PolicyOptions) -> tuple[Process, ...]:
@@ -152,19 +171,19 @@ def policy_stack(options: PolicyOptions) -> tuple[Process, ...]:
     ]
     if options.imagination:
         processes.append(options.process("imagination", **model))
-    if options.sim:
-        processes.insert(0, options.process("sim_robot"))
-    return tuple(processes)
+    return (*(_sim_beside(options) if options.sim else ()), *processes)
 
 
 def record_stack(options: RecordOptions) -> tuple[Process, ...]:
     """Recorder; with options, the scripted teleoperation and the simulated arm."""
-    processes = [options.process("recorder", directory=options.directory)]
+    write: dict[str, Value] = {"directory": options.directory, "compression": options.compression}
+    # Left out where there is none: ROS cannot tell the type of an empty list.
+    if extra := [topic.strip() for topic in options.extra_topics.split(",") if topic.strip()]:
+        write["extra_topics"] = extra
+    processes = [options.process("recorder", **write)]
     if options.teleop:
-        processes.append(options.process("teleop"))
-    if options.sim:
-        processes.insert(0, options.process("sim_robot"))
-    return tuple(processes)
+        processes.append(options.process("teleop", mode=options.teleop_mode, seed=options.seed))
+    return (*(_sim_beside(options, options.seed) if options.sim else ()), *processes)
 
 
 @dataclass(frozen=True)
@@ -196,7 +215,7 @@ def parse_options(stack: str, texts: Mapping[str, str]) -> StackOptions:
         raise UnknownNameError("stack", stack, STACKS)
     kind = STACKS[stack].options
     known = {entry.name: entry for entry in fields(kind)}
-    values: dict[str, Value] = {}
+    values: dict[str, Scalar] = {}
     for name, text in texts.items():
         if name not in known:
             raise UnknownNameError(f"argument of the {stack} stack", name, known)
@@ -244,7 +263,7 @@ def _rclpy_version() -> str:
         return ""
 
 
-def _parse(name: str, text: str, kind: type) -> Value:
+def _parse(name: str, text: str, kind: type) -> Scalar:
     """One launch argument as a bool, int, float or str."""
     try:
         if kind is bool:
