@@ -342,7 +342,7 @@ PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
             state_size=8,
             diffusion=DiffusionConfig(objective="flow", sample_steps=8),
             codec=CodecConfig(kind="conv", channels=8, factor=8, width=64),
-            encoder=EncoderConfig(kind="conv", features=128, shared=False, width=64),
+            encoder=EncoderConfig(kind="conv", features=128, shared=False, width=48),
             patch=(1, 3, 3),
             width=128,
             depth=4,
