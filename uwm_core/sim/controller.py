@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A joint trajectory controller with the manners of ros2_control's, as pure code.
 
-Time is an argument everywhere, so the simulator runs it in its own time and the node in the system's.
-As there: header stamp 0 starts now, a stamp ahead is honoured, points that are past when they arrive
+Time is an argument everywhere: the simulator runs it in its own time, the node in the system's. As
+there: header stamp 0 starts now, a stamp ahead is honoured, points that are past when they arrive
 are skipped, and a trajectory that lies wholly in the past, names other joints than the arm's, or
-runs backwards in time is rejected and changes nothing. The way to the first point starts on the plan
-being executed (``interpolate_from_desired_state``), position and velocity alike. Segments are cubic
-where both ends have velocities, else linear; accelerations are not used. After the last point the
-arm stays there, which is why a last velocity other than 0 is rejected
+runs backwards in time is rejected and changes nothing. The way to the first point starts on the
+plan being executed (``interpolate_from_desired_state``), position and velocity alike. Segments are
+cubic where both ends have velocities, else linear; accelerations are not used. After the last point
+the arm stays there, which is why a last velocity other than 0 is rejected
 (``allow_nonzero_velocity_at_trajectory_end: false``, the default since Jazzy).
 """
 
@@ -103,7 +103,9 @@ class JointTrajectoryController:
         ahead = [point for point in trajectory.points if start_ns + point.time_ns >= now_ns]
         if not ahead:
             late_ms = (now_ns - start_ns - trajectory.points[-1].time_ns) / 1e6
-            raise Rejected(f"the whole trajectory is past: its last point was due {late_ms:.0f} ms ago")
+            raise Rejected(
+                f"the whole trajectory is past: its last point was due {late_ms:.0f} ms ago"
+            )
         position, velocity = self.sample(now_ns)
         knots = [_Knot(now_ns, position, velocity)]
         for point in ahead:
@@ -161,20 +163,23 @@ class JointTrajectoryController:
                     + (f"point {i - 1}'s ({before_ns / 1e9:g} s)" if i else "0")
                 )
             before_ns = point.time_ns
-            for what, values in (("positions", point.position_rad), ("velocities", point.velocity_rad_s)):
-                if values is None:
-                    continue
-                if len(values) != len(self._joints):
-                    raise Rejected(
-                        f"point {i} has {len(values)} {what} for {len(self._joints)} joints"
-                    )
-                if not np.isfinite(values).all():
-                    raise Rejected(f"point {i} has {what} that are not finite")
+            self._check_values(f"point {i}", "positions", point.position_rad)
+            if point.velocity_rad_s is not None:
+                self._check_values(f"point {i}", "velocities", point.velocity_rad_s)
         last = points[-1].velocity_rad_s
         if last is not None and float(np.abs(last).max()) > _STILL_RAD_S:
+            fastest = np.abs(last).max()
             raise Rejected(
-                f"the last point's velocity must be 0 (its largest is {np.abs(last).max():.3g} rad/s)"
+                f"the last point's velocity must be 0, its largest is {fastest:.3g} rad/s"
             )
+
+    def _check_values(self, where: str, what: str, values: tuple[float, ...]) -> None:
+        """Refuse positions or velocities that are too few, too many or not finite."""
+        count = len(self._joints)
+        if len(values) != count:
+            raise Rejected(f"{where} has {len(values)} {what} for {count} joints")
+        if not np.isfinite(values).all():
+            raise Rejected(f"{where} has {what} that are not finite")
 
 
 def _between(a: _Knot, b: _Knot, now_ns: int) -> tuple[np.ndarray, np.ndarray]:

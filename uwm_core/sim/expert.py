@@ -81,5 +81,6 @@ class LiftExpert:
             return HandGoal(hand, yaw, self._speed_m_s, 0.0)
         if slipped or sense.gripper_m < _EMPTY_M:
             self._closed_since_s = None
-            return HandGoal(hand + (0, 0, 0.05), yaw, self._speed_m_s, fr3.GRIPPER_WIDTH_M)
+            above = hand + np.array([0, 0, 0.05])
+            return HandGoal(above, yaw, self._speed_m_s, fr3.GRIPPER_WIDTH_M)
         return HandGoal(np.array([hand[0], hand[1], LIFT_TO_M]), yaw, self._speed_m_s, 0.0)

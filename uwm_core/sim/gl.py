@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place that imports MuJoCo, because its OpenGL back end must be chosen before.
 
-``MUJOCO_GL`` in the environment is obeyed. Without it, a screen's own OpenGL is never asked for: the
-first of EGL and OSMesa that can really make a context is taken.
+``MUJOCO_GL`` in the environment is obeyed. Without it, a screen's own OpenGL is never asked for:
+the first of EGL and OSMesa that can really make a context is taken.
 """
 
 import importlib
@@ -25,7 +25,7 @@ class SimulatorError(UwmError):
 
 
 def _works(backend: str) -> bool:
-    """Whether this back end makes a context; asked in a process of its own, since a failure sticks."""
+    """Whether this back end makes a context; a failure sticks, so another process is asked."""
     environment = {**os.environ, "MUJOCO_GL": backend}
     probe = subprocess.run(
         [sys.executable, "-c", _PROBE], env=environment, capture_output=True, check=False

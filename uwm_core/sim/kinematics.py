@@ -75,7 +75,7 @@ def rotation_error(target: np.ndarray, current: np.ndarray) -> np.ndarray:
 
 
 def downward(yaw_rad: float) -> np.ndarray:
-    """Tool orientation (3, 3) that points straight down, turned by ``yaw_rad`` about the vertical."""
+    """Tool orientation (3, 3): straight down, turned by ``yaw_rad`` about the vertical."""
     c, s = np.cos(yaw_rad), np.sin(yaw_rad)
     return np.array([[c, s, 0], [s, -c, 0], [0, 0, -1.0]])
 
@@ -98,7 +98,8 @@ def joint_velocity(
     lost = np.clip(1 - sizes / damping, 0, 1) * damping
     velocity: np.ndarray = right[:6].T @ (sizes / (sizes**2 + lost**2 + 1e-12) * (left.T @ twist))
     # The last row turns joints and leaves the hand where it is.
-    return velocity + right[6] * (right[6] @ (posture_rad - joint_rad))
+    velocity += right[6] * (right[6] @ (posture_rad - joint_rad))
+    return velocity
 
 
 def inverse(
@@ -112,7 +113,8 @@ def inverse(
     q = np.array(seed_rad, dtype=np.float64)
     for _ in range(iterations):
         tcp, _ = jacobian(q)
-        error = np.concatenate([pose[:3, 3] - tcp[:3, 3], rotation_error(pose[:3, :3], tcp[:3, :3])])
+        turn = rotation_error(pose[:3, :3], tcp[:3, :3])
+        error = np.concatenate([pose[:3, 3] - tcp[:3, 3], turn])
         if float(np.abs(error).max()) < tolerance:
             return q
         q = np.clip(q + joint_velocity(q, error, q, damping=0.02), limits[:, 0], limits[:, 1])

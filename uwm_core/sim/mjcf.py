@@ -89,7 +89,8 @@ def _assets() -> str:
             points = np.concatenate([shapes.barrel(*b) for b in barrels])
             meshes.append(shapes.mesh_xml(f"{link}_{i}", points))
         for i, detail in enumerate(_DETAIL[link]):
-            meshes.append(shapes.mesh_xml(f"{link}_d{i}", shapes.barrel(*detail, fillet_m=0.004, rings=2)))
+            points = shapes.barrel(*detail, fillet_m=0.004, rings=2)
+            meshes.append(shapes.mesh_xml(f"{link}_d{i}", points))
     palm = shapes.rounded_box((0, 0, 0.026), (0.032, 0.066, 0.026), 0.012)
     rail = shapes.rounded_box((0, 0, 0.050), (0.028, 0.102, 0.016), 0.007)
     finger = [
@@ -103,7 +104,8 @@ def _assets() -> str:
     top = shapes.rounded_box((0, 0, 0), (0.55, 0.62, 0.02), 0.006)
     meshes.append(shapes.mesh_xml("table", top))
     return f"""<asset>
-  <texture type="skybox" builtin="gradient" rgb1=".80 .86 .92" rgb2=".52 .60 .70" width="64" height="384"/>
+  <texture type="skybox" builtin="gradient" rgb1=".80 .86 .92" rgb2=".52 .60 .70"
+           width="64" height="384"/>
   <material name="shell" rgba=".93 .94 .955 1" specular=".35" shininess=".55"/>
   <material name="dark" rgba=".17 .19 .23 1" specular=".3" shininess=".4"/>
   <material name="finger" rgba=".27 .30 .35 1" specular=".3" shininess=".4"/>
@@ -136,8 +138,8 @@ def _hand() -> str:
       <geom class="skin" material="finger" mesh="finger"/>
       <geom class="skin" type="box" material="finger" pos="0 .0075 .0405" size=".009 .0045 .0135"/>
       <geom class="skin" type="box" material="pad" pos="0 .0017 .0425" size=".0092 .0015 .0112"/>
-      <geom class="solid" type="box" pos="0 .006 .0345" size=".0095 .006 .0195" friction="1.6 .02 .0005"
-            solref=".006 1" condim="4"/>"""
+      <geom class="solid" type="box" pos="0 .006 .0345" size=".0095 .006 .0195"
+            friction="1.6 .02 .0005" solref=".006 1" condim="4"/>"""
     slides = "".join(
         f'<body name="finger{i}" pos="0 0 {fr3.HAND_TO_FINGER_M}" {turn} gravcomp="1">'
         f'<inertial pos="0 .01 .02" mass="{fr3.FINGER_MASS_KG}" diaginertia="3e-6 3e-6 1e-6"/>'
@@ -145,13 +147,15 @@ def _hand() -> str:
         f"{finger}</body>"
         for i, name, turn in zip((1, 2), fr3.FINGER_JOINTS, ("", 'quat="0 0 0 1"'), strict=True)
     )
-    return f"""<body name="hand" pos="0 0 {fr3.FLANGE_M}" euler="0 0 {fr3.HAND_YAW_RAD}" gravcomp="1">
+    mount = f'pos="0 0 {fr3.FLANGE_M}" euler="0 0 {fr3.HAND_YAW_RAD}"'
+    return f"""<body name="hand" {mount} gravcomp="1">
       <inertial pos="0 0 .035" mass="{fr3.HAND_MASS_KG}" diaginertia=".001 .0025 .0017"/>
-      <geom class="skin" material="shell" mesh="palm"/><geom class="skin" material="shell" mesh="rail"/>
+      <geom class="skin" material="shell" mesh="palm"/>
+      <geom class="skin" material="shell" mesh="rail"/>
       <geom class="skin" type="box" material="dark" pos="0 0 .0668" size=".013 .095 .0012"/>
       <geom class="skin" type="box" material="dark" pos=".05 0 .028" size=".016 .040 .011"/>
       <geom class="solid" type="box" pos="0 0 .035" size=".032 .102 .032"/>
-      <camera name="wrist" pos=".076 0 .044" xyaxes="0 1 0 .906 0 .423" fovy="75"/>
+      <camera name="wrist" pos=".076 0 .044" xyaxes="0 1 0 .94 0 .342" fovy="84"/>
       <site name="tcp" pos="0 0 {fr3.HAND_TO_TCP_M}" size=".004" rgba="0 0 0 0"/>
       {slides}
     </body>"""
@@ -164,7 +168,8 @@ def _arm() -> str:
         low, high = fr3.POSITION_LIMITS_RAD[i]
         body = f"""<body name="link{i + 1}" {_LINK_POSES[i]} gravcomp="1">
       <inertial pos="{_LINK_COM[i]}" mass="{fr3.LINK_MASSES_KG[i + 1]}" diaginertia=".02 .02 .012"/>
-      <joint name="{fr3.ARM_JOINTS[i]}" axis="0 0 1" range="{low} {high}" armature=".1" damping="1"/>
+      <joint name="{fr3.ARM_JOINTS[i]}" axis="0 0 1" range="{low} {high}" armature=".1"
+             damping="1"/>
       {_skin(f"link{i + 1}")}{body}</body>"""
     return f'<body name="link0">{_skin("link0")}{body}</body>'
 
@@ -216,8 +221,10 @@ def scene_xml() -> str:
 </default>
 {_assets()}
 <worldbody>
-  <light directional="true" pos="1 -1 2.5" dir="-.45 .5 -1" diffuse=".52 .51 .49" specular=".25 .25 .25" castshadow="false"/>
-  <light directional="true" pos="0 2 2" dir=".2 -.8 -.5" diffuse=".16 .17 .20" specular="0 0 0" castshadow="false"/>
+  <light directional="true" pos="1 -1 2.5" dir="-.45 .5 -1" castshadow="false"
+         diffuse=".52 .51 .49" specular=".25 .25 .25"/>
+  <light directional="true" pos="0 2 2" dir=".2 -.8 -.5" castshadow="false"
+         diffuse=".16 .17 .20" specular="0 0 0"/>
   <geom class="skin" name="floor" type="plane" size="6 6 1" pos="0 0 -.74" material="floor"/>
   <geom class="skin" name="table" mesh="table" material="table" pos=".33 0 -.02"/>
   <geom class="solid" type="box" size=".55 .62 .02" pos=".33 0 -.02" friction=".9 .01 .0005"/>
@@ -229,8 +236,8 @@ def scene_xml() -> str:
     <freejoint name="cube"/>
     <inertial pos="0 0 0" mass="{CUBE_MASS_KG}" diaginertia="1.6e-5 1.6e-5 1.6e-5"/>
     <geom class="skin" mesh="cube" material="cube"/>
-    <geom class="solid" type="box" size="{CUBE_HALF_M} {CUBE_HALF_M} {CUBE_HALF_M}" friction="1.2 .02 .0005"
-          solref=".006 1" condim="4"/>
+    <geom class="solid" type="box" size="{CUBE_HALF_M} {CUBE_HALF_M} {CUBE_HALF_M}"
+          friction="1.2 .02 .0005" solref=".006 1" condim="4"/>
   </body>
   {_shade("cube_shade", (0.032, 0.027), (0.032, 0.027))}
   {_shade("hand_shade", (0.075, 0.060, 0.045), (0.032, 0.024, 0.016))}

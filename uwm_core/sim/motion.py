@@ -2,8 +2,8 @@
 """From "the hand should go there" to a joint target: what the expert and the play share.
 
 A scripted motion knows what a teleoperator knows: the measured joints, the gripper, where the cube
-is, and the time. It never sees the scene. The joint target is where the arm shall be ``lead_s`` from
-now, computed from where it is measured to be, so a disturbed arm is led back rather than ahead.
+is, and the time. It never sees the scene. The joint target is where the arm shall be ``lead_s``
+from now, computed from where it is measured to be, so a disturbed arm is led back, not ahead.
 """
 
 from dataclasses import dataclass
@@ -136,7 +136,7 @@ def yaw_of(quaternion: np.ndarray) -> float:
 
 
 def grasp_yaw(cube_yaw_rad: float) -> float:
-    """The hand's yaw that fits a cube: its faces repeat every quarter turn, the smallest is taken."""
+    """The smallest yaw of the hand that fits a cube, whose faces repeat every quarter turn."""
     quarter = np.pi / 2
     return float(cube_yaw_rad - quarter * np.round(cube_yaw_rad / quarter))
 

@@ -69,7 +69,8 @@ class SmoothNoise:
         if not 0.0 <= phase <= 1.0:
             return np.zeros(6)
         # A raised cosine, whose integral over the gust is the gust's size.
-        return self._shift * (1 - np.cos(2 * np.pi * phase)) / self._gust_s
+        twist: np.ndarray = self._shift * (1 - np.cos(2 * np.pi * phase)) / self._gust_s
+        return twist
 
     def _draw(self) -> None:
         """Choose length, direction and size of the next gust."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Play: random but sensible motions that show what actions do to the scene.
 
-One episode strings together small skills near the cube (pushes, grasps that fail and some that do not, drops,
-closing on nothing, wandering). A dynamics model learns from it what the expert never shows; a policy
-must not learn from it (role ``play``).
+One episode strings together small skills near the cube: pushes, grasps that fail and some that do
+not, drops, closing on nothing, wandering. A dynamics model learns from it what the expert never
+shows; a policy must not learn from it (role ``play``).
 """
 
 from collections.abc import Callable

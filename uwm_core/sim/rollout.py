@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drive the simulated arm by a policy while time stands still during inference: evaluation without ROS.
+"""Drive the simulated arm by a policy, without ROS: time stands still during inference.
 
-Everything that is not the wait is as on the graph: pictures are drawn at the published size and
+Everything but the wait is as on the graph: pictures are drawn at the published size and
 resized by the one resize there is, state is read by the embodiment's rules, chunks are indexed by
 time and go through the same joint trajectory controller.
 """
@@ -22,6 +22,7 @@ from uwm_core.sim.controller import JointTrajectoryController, Point, Trajectory
 from uwm_core.sim.scene import Scene
 from uwm_core.sim.task import TASK_SENTENCE, LiftTask
 
+_FEWEST_ACTIONS = 2
 PolicyCallable = Callable[[Observation], ActionChunk]
 
 
@@ -83,16 +84,15 @@ class Rollout:
     def run(self, policy: PolicyCallable) -> RolloutResult:
         """Drive until the task is decided."""
         for _ in range(self._config.history):
-            if self._steps:
-                self._advance()
             self._look()
+            if len(self._steps) < self._config.history:
+                self._advance()
         while not self._task.over:
             self._follow(policy(self._observation()))
             for _ in range(self._config.execute):
-                self._advance()
-                self._look()
-                if self._task.over:
+                if self._advance():
                     break
+                self._look()
         time_ns = self._task.success_ns or self._task.elapsed_ns
         frames = self._frames if self._config.keep_frames else {}
         return RolloutResult(self._seed, self._task.success, time_ns / 1e9, frames)
@@ -106,7 +106,8 @@ class Rollout:
             images[name] = messages.resize(picture, embodiment.cameras[name].size)
             if self._config.keep_frames:
                 self._frames[name].append(picture)
-        state = {key: messages.vector(_joint_states(scene), v) for key, v in embodiment.state.items()}
+        joints = _joint_states(scene)
+        state = {key: messages.vector(joints, spec) for key, spec in embodiment.state.items()}
         self._steps = [*self._steps, (images, state)][-self._config.history :]
 
     def _observation(self) -> Observation:
@@ -114,13 +115,15 @@ class Rollout:
             name: np.stack([step[0][name] for step in self._steps])
             for name in self._embodiment.camera_names
         }
-        state = {key: np.stack([step[1][key] for step in self._steps]) for key in self._embodiment.state}
+        state = {
+            key: np.stack([step[1][key] for step in self._steps]) for key in self._embodiment.state
+        }
         return Observation(self._scene.time_ns, images, state, self._config.task)
 
     def _follow(self, chunk: ActionChunk) -> None:
-        """Hand a chunk to the controller; the action that is due now is past when it could be sent."""
-        if chunk.actions.shape[0] < 2:
-            raise UwmError("a chunk needs at least 2 actions: its first is due when it was asked for")
+        """Hand a chunk to the controller, less the action that is due at this very moment."""
+        if len(chunk.actions) < _FEWEST_ACTIONS:
+            raise UwmError(f"a chunk of {len(chunk.actions)} action is over when it is there")
         joints = chunk.actions[:, self._channels.arm].astype(np.float64)  # (A, 7)
         velocity = np.gradient(joints, chunk.period_ns / 1e9, axis=0)
         velocity[-1] = 0.0
@@ -135,8 +138,8 @@ class Rollout:
         widths = chunk.actions[:, self._channels.gripper]
         self._gripper = [(chunk.due_ns(k), float(width)) for k, width in enumerate(widths)]
 
-    def _advance(self) -> None:
-        """Let one period of the grid pass."""
+    def _advance(self) -> bool:
+        """Let one period of the grid pass; whether the attempt is decided."""
         scene = self._scene
         self._tick_ns += self._embodiment.period_ns
         while scene.time_ns < self._tick_ns:
@@ -145,6 +148,7 @@ class Rollout:
             scene.set_joint_target(*self._controller.sample(scene.time_ns))
             scene.step()
             self._task.update(scene.time_ns, scene.cube_height_m)
+        return self._task.over
 
 
 def rollout(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated Franka, table, cube and cameras: physics and pictures, without any clock but its own.
+"""The simulated Franka, table, cube and cameras: physics and pictures, and no clock but its own.
 
 ``Scene`` moves only when ``step`` is called; whoever calls decides whether that is real time (the
 ``sim_robot`` node) or as fast as it goes (``rollout``). What the task counts as success is in
@@ -148,7 +148,7 @@ class Scene:
         if self._renderer is None:
             self._renderer = gl.renderer(self._model, self._size)
         self._place_shades()
-        # Positions only: pictures must show the state after the last step, at a fraction of mj_forward.
+        # Positions only: all that a picture of the state after the last step needs.
         self._mujoco.mj_kinematics(self._model, self._data)
         self._mujoco.mj_camlight(self._model, self._data)
         self._renderer.update_scene(self._data, camera=camera, scene_option=self._option)

@@ -9,6 +9,7 @@ import numpy as np
 
 _SIDES = 20
 
+
 def _basis(axis: np.ndarray) -> np.ndarray:
     """Two unit vectors (2, 3) across ``axis``, a unit vector (3,)."""
     helper = np.array([1.0, 0, 0]) if abs(axis[0]) < 0.9 else np.array([0, 1.0, 0])
@@ -35,7 +36,8 @@ def barrel(
         ring_m = radius_m - fillet_m * (1 - np.cos(bend))
         height_m = half_m - fillet_m * (1 - np.sin(bend))
         points += [circle * ring_m + direction * height_m, circle * ring_m - direction * height_m]
-    return np.concatenate(points) + np.array(centre_m)
+    cloud: np.ndarray = np.concatenate(points) + np.array(centre_m)
+    return cloud
 
 
 def rounded_box(
@@ -48,7 +50,8 @@ def rounded_box(
         half = np.array(half_m) - bevel_m
         half[kept] += bevel_m
         points.append(signs * half)
-    return np.concatenate(points) + np.array(centre_m)
+    cloud: np.ndarray = np.concatenate(points) + np.array(centre_m)
+    return cloud
 
 
 def mesh_xml(name: str, points: np.ndarray) -> str:

@@ -50,13 +50,16 @@ _PERCENT = "std_msgs/msg/Float32"
 class SimRobot(Node):
     """The arm, its hand, its controllers and two cameras."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         """Read parameters and start.
+
+        Args:
+            **options: Passed on to `rclpy.node.Node`.
 
         Raises:
             UwmError: A parameter or the embodiment does not fit this arm.
         """
-        super().__init__("sim_robot")
+        super().__init__("sim_robot", **options)
         parameters = Parameters(self)
         name = parameters.text("embodiment", "fr3_sim", "name or path of the embodiment")
         height = parameters.integer("image_height", 224, "pixels", 16, 960)
@@ -74,8 +77,7 @@ class SimRobot(Node):
         self._listen()
         self.create_service(ResetSim, "sim/reset", self._reset)
         self._restart(seed)
-        for camera in self._cameras:  # the first picture is slow: shaders, context
-            self._scene.render(camera.name)
+        self._warm = False
         self.create_timer(_LOOP_S, self._loop, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.get_logger().info(
             f"simulated arm of {self._embodiment.name!r}: {len(self._cameras)} cameras at "
@@ -88,6 +90,11 @@ class SimRobot(Node):
 
     def _loop(self) -> None:
         """Catch up with the clock, publish what is due, draw at most one picture."""
+        if not self._warm:
+            # The first pictures are slow, and the thread that draws them owns the OpenGL context.
+            for camera in self._cameras:
+                self._scene.render(camera.name)
+            self._warm = True
         for _ in range(self._pacer.due(now_ns(self))):
             moment_ns = self._pacer.moment_ns
             self._scene.set_joint_target(*self._controller.sample(moment_ns))

@@ -3,8 +3,8 @@
 
 Reads `sim/task` (where the cube is), joint and gripper states; publishes at 50 Hz the label on the
 embodiment's action topics and the command on its command topics, so that a recorder cannot tell it
-from a person. `teleop/start` begins an attempt with the `mode` and `seed` that are set at that moment;
-`teleop/stop` ends it. It publishes nothing in between, and stops when the arm falls silent.
+from a person. `teleop/start` begins an attempt with the `mode` and `seed` that are set at that
+moment; `teleop/stop` ends it. It publishes nothing in between, and stops when the arm falls silent.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ _SILENT_NS = 300_000_000
 class Teleop(Node):
     """Publishes labels and commands while an attempt runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         """Read parameters and wait for `teleop/start`.
+
+        Args:
+            **options: Passed on to `rclpy.node.Node`.
 
         Raises:
             UwmError: A parameter or the embodiment does not fit.
         """
-        super().__init__("teleop")
+        super().__init__("teleop", **options)
         parameters = Parameters(self)
         name = parameters.text("embodiment", "fr3_sim", "name or path of the embodiment")
         self._noise_m = parameters.number("noise_m", 0.015, "size of a gust at the hand", 0.0, 0.1)
@@ -70,9 +73,7 @@ class Teleop(Node):
         self._task: SimTask | None = None
         self._subscribe()
         self._label = self.create_publisher(JointState, self._arm.topic, reliable())
-        self._command = self.create_publisher(
-            JointTrajectory, self._arm.command_topic, reliable()
-        )
+        self._command = self.create_publisher(JointTrajectory, self._arm.command_topic, reliable())
         topics = dict.fromkeys((self._hand.topic, self._hand.command_topic))
         self._grippers = [self.create_publisher(Float32, topic, reliable()) for topic in topics]
         self.create_service(Trigger, "teleop/start", self._start)

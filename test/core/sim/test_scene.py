@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Laws of the simulated set-up: one seed is one world, and the arm goes where it is told."""
+
+import numpy as np
+import pytest
+
+from uwm_core.errors import UnknownNameError
+from uwm_core.sim import fr3, kinematics, mjcf
+from uwm_core.sim.scene import CUBE_HIGH, CUBE_LOW, STEP_NS
+from uwm_core.sim.task import HOLD_NS, LIFT_M, LIMIT_NS, LiftTask
+
+
+def wave(scene, steps=100):
+    """Move a little, the same way every time."""
+    start = scene.joint_pos
+    for i in range(steps):
+        scene.set_joint_target(start + 0.2 * i / steps, np.full(7, 0.2 / (steps * 0.002)))
+        scene.set_gripper_target(0.03)
+        scene.step()
+
+
+def test_same_seed_gives_byte_equal_pictures_and_physics(scene):
+    seen = []
+    for _ in range(2):
+        scene.reset(11)
+        wave(scene)
+        seen.append((scene.render("front"), scene.render("wrist"), scene.cube_pose))
+    for one, two in zip(*seen, strict=True):
+        assert one.tobytes() == two.tobytes()
+
+
+def test_other_seed_gives_another_scene(scene):
+    scene.reset(1)
+    one, cube = scene.render("front"), scene.cube_pose
+    scene.reset(2)
+    assert np.abs(scene.cube_pose - cube).max() > 0.005
+    assert (scene.render("front") != one).any()
+
+
+def test_reset_puts_cube_and_arm_where_the_task_says(scene):
+    for seed in range(200):
+        scene.reset(seed)
+        cube = scene.cube_pose
+        yaw = 2 * np.arctan2(cube[6], cube[3])
+        at = (cube[0], cube[1], yaw)
+        assert all(low <= v <= high for low, v, high in zip(CUBE_LOW, at, CUBE_HIGH, strict=True))
+        assert np.abs(scene.joint_pos - fr3.HOME_RAD).max() <= 0.0401
+        assert scene.gripper_width == pytest.approx(0.08)
+
+
+@pytest.mark.parametrize("camera", mjcf.CAMERAS)
+def test_both_cameras_see_the_cube_at_home(scene, camera):
+    """By its colour: nothing else is that red."""
+    for seed in range(20):
+        scene.reset(seed)
+        picture = scene.render(camera).astype(int)
+        red = (picture[..., 0] > 120) & (picture[..., 1] < 100) & (picture[..., 2] < 90)
+        assert red.sum() >= 8, (seed, red.sum())
+
+
+def test_unknown_camera_is_refused_by_name(scene):
+    with pytest.raises(UnknownNameError, match=r"fromt.*Did you mean 'front'"):
+        scene.render("fromt")
+
+
+def test_arm_follows_a_moving_set_point_closely(scene):
+    scene.reset(0)
+    start = scene.joint_pos
+    for i in range(500):
+        t = i * 0.002
+        target = start + 0.3 * (1 - np.cos(np.pi * t)) / 2
+        scene.set_joint_target(target, np.full(7, 0.3 * np.pi / 2 * np.sin(np.pi * t)))
+        scene.step()
+    assert np.abs(scene.joint_pos - (start + 0.3)).max() < 0.005
+
+
+def test_arm_does_not_sag(scene):
+    scene.reset(0)
+    start = scene.joint_pos
+    for _ in range(500):
+        scene.step()
+    assert np.abs(scene.joint_pos - start).max() < 1e-3
+
+
+def test_gripper_moves_no_faster_than_the_franka_hand(scene):
+    scene.reset(0)
+    scene.set_gripper_target(0.0)
+    widths = []
+    for _ in range(250):
+        scene.step()
+        widths.append(scene.gripper_width)
+    assert np.abs(np.diff(widths)).max() / 0.002 < fr3.GRIPPER_SPEED_M_S * 1.5
+    assert widths[-1] < 0.002
+
+
+def test_time_is_counted_in_steps(scene):
+    scene.reset(0)
+    for _ in range(10):
+        scene.step()
+    assert scene.time_ns == 10 * STEP_NS
+
+
+def test_picture_shows_the_state_after_the_last_step(scene):
+    scene.reset(0)
+    wave(scene, 50)
+    fresh = scene.render("wrist")
+    assert fresh.tobytes() == scene.render("wrist").tobytes()
+    np.testing.assert_allclose(scene.ee_pose, kinematics.tcp_pose(scene.joint_pos), atol=1e-9)
+
+
+def judged(heights_m, step_ns=100_000_000):
+    task = LiftTask()
+    for i, height in enumerate(heights_m):
+        task.update(i * step_ns, height + mjcf.CUBE_HALF_M)
+    return task
+
+
+def test_cube_held_for_a_second_is_a_success():
+    assert judged([0.0] * 5 + [LIFT_M + 0.01] * 11).success
+    assert not judged([0.0] * 5 + [LIFT_M + 0.01] * 10).success
+
+
+def test_a_dip_begins_the_second_anew():
+    task = judged([0.15] * 9 + [0.05] + [0.15] * 9)
+    assert not task.success and task.held_ns < HOLD_NS
+
+
+def test_success_stays_and_lateness_does_not_count():
+    assert judged([0.15] * 11 + [0.0] * 5).success
+    late = judged([0.0] * (LIMIT_NS // 100_000_000 - 5) + [0.15] * 20)
+    assert late.over and not late.success
