@@ -9,7 +9,7 @@ from collections.abc import Callable
 class EdgeLog:
     """Turns a condition that is looked at often into one line per change."""
 
-    def __init__(self, warn: Callable[[str], None], info: Callable[[str], None]) -> None:
+    def __init__(self, warn: Callable[[str], object], info: Callable[[str], object]) -> None:
         """Create with the two ways to speak."""
         self._warn, self._info = warn, info
         self._bad: set[str] = set()

@@ -17,9 +17,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from uwm_core.embodiment import Embodiment
+from uwm_core.embodiment import Embodiment, Vector
+from uwm_core.errors import UwmError
 from uwm_core.records import ActionChunk
-from uwm_core.streams import JOINT_TRAJECTORY
+from uwm_core.streams import JOINT_STATE, JOINT_TRAJECTORY
 from uwm_ros.logic.limits import Floats, Limits, follow
 from uwm_ros.logic.trajectory import Trajectory, ease_end, from_seconds, through
 
@@ -100,10 +101,16 @@ class Rules:
     Attributes:
         limits: Of the arm's joints.
         scalars: Name of the column by key of each channel that takes one value.
+        arm: Whether the arm is commanded at all.
+        max_state_age_s: Older joint states are no ground for a motion.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
-        """Read limits, ages and columns."""
+        """Read limits, ages and columns.
+
+        Raises:
+            UwmError: If no state stream measures all joints of the arm.
+        """
         self.embodiment = embodiment
         self.limits = Limits.of(embodiment)
         self.safety = embodiment.safety
@@ -112,7 +119,26 @@ class Rules:
             for key, channel in embodiment.action.items()
             if channel.command_type != JOINT_TRAJECTORY
         }
+        # Twice, since a chunk may be looked at right after a pause of the process.
+        self.max_state_age_s = min(
+            embodiment.safety.max_observation_age_s, 2 * measured_by(embodiment).max_age_s
+        )
         self.arm = any(c.command_type == JOINT_TRAJECTORY for c in embodiment.action.values())
+
+
+def measured_by(embodiment: Embodiment) -> Vector:
+    """The state stream that measures every joint of the arm.
+
+    Raises:
+        UwmError: If there is none: an arm that is not measured is not moved.
+    """
+    for spec in embodiment.state.values():
+        measures = spec.type == JOINT_STATE and spec.field == "position" and spec.combine == "none"
+        if measures and set(embodiment.arm_joints) <= set(spec.names):
+            return spec
+    raise UwmError(
+        f"embodiment {embodiment.name} has no state with the positions of all arm_joints"
+    )
 
 
 class _Held(Exception):
@@ -199,10 +225,11 @@ def _check_ages(chunk: ActionChunk, situation: Situation, rules: Rules) -> None:
         )
     if situation.measured_rad is None:
         raise _Held(Cause.STALE_STATE, "no joint state yet")
-    if not situation.measured_age_s <= limit_s:
+    if not situation.measured_age_s <= rules.max_state_age_s:
         raise _Held(
             Cause.STALE_STATE,
-            f"joint state is {situation.measured_age_s:.2f} s old, allowed are {limit_s:g} s",
+            f"joint state is {situation.measured_age_s:.2f} s old,"
+            f" allowed are {rules.max_state_age_s:g} s",
         )
     if not np.isfinite(situation.measured_rad).all():
         raise _Held(Cause.NOT_FINITE, "measured joint state is not finite")
