@@ -238,7 +238,7 @@ class _Reader:
     def _scalar(self, node: yaml.Node, wanted: type, where: tuple[str, ...]) -> Any:
         tag, name, convert = _SCALARS[wanted]
         if isinstance(node, yaml.ScalarNode) and (
-            node.tag == tag or (wanted is float and node.style is None)
+            node.tag == tag or (wanted is float and not node.style)
         ):
             try:
                 return convert(node.value)
@@ -262,7 +262,14 @@ def _list(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=flow)
 
 
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    # Unicode's own line breaks survive only in double quotes, where they are escaped.
+    style = '"' if any(mark in value for mark in "\x85\u2028\u2029\ufeff") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
 _Dumper.add_representer(list, _list)
+_Dumper.add_representer(str, _text)
 
 
 def _plain(obj: Any) -> Any:

@@ -220,14 +220,25 @@ class ObservationBuffer:
         return self._streams[key].newest_ns
 
     def newest_tick_ns(self) -> int | None:
-        """Newest moment at which every stream is known; None while one has no message."""
-        newest = [stream.newest_ns for stream in self._streams.values()]
-        return None if None in newest else min(stamp for stamp in newest if stamp is not None)
+        """Newest moment at which every stream is known; None while there is none."""
+        newest, oldest = self._edge(newest=True), self.oldest_tick_ns()
+        if newest is None or oldest is None or newest < oldest:
+            return None
+        return newest
 
     def oldest_tick_ns(self) -> int | None:
-        """First moment at which every stream is known; None while one has no message."""
-        oldest = [stream.oldest_ns for stream in self._streams.values()]
-        return None if None in oldest else max(stamp for stamp in oldest if stamp is not None)
+        """First moment from which every stream is known; None while one has no message."""
+        return self._edge(newest=False)
+
+    def _edge(self, *, newest: bool) -> int | None:
+        edge: int | None = None
+        for stream in self._streams.values():
+            stamp = stream.newest_ns if newest else stream.oldest_ns
+            if stamp is None:
+                return None
+            if edge is None or (stamp < edge) == newest:
+                edge = stamp
+        return edge
 
     def missing(self) -> list[str]:
         """Streams of which nothing usable has come."""
