@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 from std_msgs.msg import Float32
 from trajectory_msgs.msg import JointTrajectory
 
@@ -100,7 +101,7 @@ class Commands:
         for topic in self._topics:
             offers = publishers(self._node, topic)
             if len(offers) > 1:
-                names = sorted(f"{o.node_namespace.rstrip('/')}/{o.node_name}" for o in offers)
+                names = sorted(_full_name(offer) for offer in offers)
                 raise UwmError(
                     f"{self._node.resolve_topic_name(topic)} has several publishers:"
                     f" {', '.join(names)}"
@@ -112,3 +113,10 @@ class Commands:
         """Wait until the controller has acknowledged what was sent."""
         if self._arm is not None:
             self._arm.wait_for_all_acked(Duration(seconds=timeout_s))
+
+
+def _full_name(offer: TopicEndpointInfo) -> str:
+    """Of the node behind a publisher; discovery tells of it a moment after the publisher."""
+    if "UNKNOWN" in offer.node_name:
+        return "one not yet known by name"
+    return f"{offer.node_namespace.rstrip('/')}/{offer.node_name}"

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Laws of the executor on a real graph: what reaches the controller, and what never does."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("uwm_ros.msg")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float32
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from uwm_core.embodiment import Embodiment
+from uwm_core.records import ActionChunk
+from uwm_ros.bridge.chunks import to_message
+from uwm_ros.bridge.clock import to_ns
+from uwm_ros.logic.limits import Limits
+from uwm_ros.logic.trajectory import Trajectory
+from uwm_ros.msg import ActionChunk as ActionChunkMessage
+from uwm_ros.msg import ExecutorStatus
+from uwm_ros.nodes.executor import ExecutorNode
+
+FR3 = Embodiment.load("fr3_sim")
+LIMITS = Limits.of(FR3)
+HOME = np.array(FR3.home_rad)
+JOINTS = list(FR3.arm_joints)
+ARM = FR3.action["joint_target"].command_topic
+GRIPPER = FR3.action["gripper_width"].command_topic
+
+
+class Bench:
+    """Stands for robot and policy: measures, asks, and keeps what was commanded."""
+
+    def __init__(self, graph):
+        self.graph, self.node = graph, graph.node
+        self.trajectories = graph.listen(JointTrajectory, ARM)
+        self.gripper = graph.listen(Float32, GRIPPER)
+        self.status = graph.listen(ExecutorStatus, "executor/status")
+        self.diagnostics = graph.listen(DiagnosticArray, "/diagnostics")
+        self.state = self.node.create_publisher(JointState, FR3.state["joint_pos"].topic, 10)
+        self.chunks = self.node.create_publisher(ActionChunkMessage, "policy/action_chunk", 10)
+        self.sequence = 0
+        self.measured = HOME
+        self.measuring = True
+        self.timer = self.node.create_timer(0.01, self.measure)
+
+    def connected(self):
+        for publisher in (self.state, self.chunks):
+            self.graph.connected(publisher)
+        self.graph.wait(
+            lambda: self.node.count_publishers(ARM) == 1 and self.status, "the executor"
+        )
+        self.graph.wait(lambda: self.status[-1].observation_age_s >= 0, "a measured arm")
+
+    def now_ns(self):
+        return self.node.get_clock().now().nanoseconds
+
+    def measure(self):
+        if self.measuring:
+            message = JointState(name=JOINTS[::-1], position=self.measured[::-1].tolist())
+            message.header.stamp = self.node.get_clock().now().to_msg()
+            self.state.publish(message)
+
+    def chunk(self, arm=None, gripper=0.04, age_s=0.0, order=None, **fields):
+        arm = np.tile(HOME, (12, 1)) if arm is None else arm
+        actions = np.column_stack([arm, np.broadcast_to(gripper, len(arm))]).astype(np.float32)
+        names = FR3.action_names
+        if order is not None:
+            actions, names = actions[:, order], tuple(names[i] for i in order)
+        message = to_message(
+            ActionChunk(self.now_ns() - round(age_s * 1e9), FR3.period_ns, actions, names)
+        )
+        self.sequence += 1
+        message.sequence, message.embodiment = self.sequence, "fr3_sim"
+        for name, value in fields.items():
+            setattr(message, name, value)
+        self.chunks.publish(message)
+
+    def call(self, name):
+        return self.graph.call(Trigger, f"executor/{name}")
+
+    def run(self):
+        answer = self.call("run")
+        assert answer.success, answer.message
+
+    def reaches(self, state):
+        self.graph.wait(lambda: self.status[-1].state == state, f"state {state}")
+        return self.status[-1]
+
+    def running(self):
+        """Run with a calm chunk."""
+        self.run()
+        self.chunk(ramp(0.1))
+        self.reaches("running")
+        self.graph.wait(lambda: self.trajectories, "a trajectory")
+
+    def all_commands_keep_the_limits(self):
+        for message in self.trajectories:
+            assert list(message.joint_names) == JOINTS
+            assert curve(message).violations(LIMITS) == []
+            assert not any(message.points[-1].velocities)
+
+
+def ramp(rate_rad_s, length=12):
+    return HOME + np.outer(np.arange(length) * FR3.period_ns / 1e9, np.full(7, rate_rad_s))
+
+
+def curve(message):
+    start_ns = to_ns(message.header.stamp)
+    times_ns = np.array([start_ns + to_ns(p.time_from_start) for p in message.points])
+    positions = np.array([p.positions for p in message.points])
+    return Trajectory(times_ns, positions, np.array([p.velocities for p in message.points]))
+
+
+@pytest.fixture
+def bench(graph):
+    bench = Bench(graph)
+    graph.add(ExecutorNode)
+    bench.connected()
+    return bench
+
+
+def test_nothing_is_commanded_before_run(bench):
+    for _ in range(3):
+        bench.chunk(ramp(0.1))
+    bench.graph.wait(lambda: len(bench.status) > 5, "status")
+    assert bench.status[-1].state == "idle"
+    assert bench.trajectories == []
+    assert bench.gripper == []
+
+
+def test_chunk_becomes_one_stamped_trajectory_with_velocities(bench):
+    bench.running()
+    (message,) = bench.trajectories
+    sent = curve(message)
+    np.testing.assert_allclose(sent.positions[0], HOME, atol=1e-6)
+    np.testing.assert_allclose(sent.positions[-1], ramp(0.1)[-1], atol=5e-3)
+    assert to_ns(message.header.stamp) > 0
+    assert np.abs(sent.velocities).max() > 0.05
+    bench.all_commands_keep_the_limits()
+
+
+def test_next_chunk_starts_on_the_plan_being_executed(bench):
+    bench.running()
+    bench.graph.wait(lambda: bench.status[-1].chunk_age_s > 0.3, "time to pass")
+    age_s = 0.3
+    bench.chunk(ramp(0.1, 15)[3:], age_s=age_s - 0.3)
+    bench.graph.wait(lambda: len(bench.trajectories) == 2, "a second trajectory")
+    first, second = (curve(message) for message in bench.trajectories)
+    q, v = first.sample(second.start_ns)
+    np.testing.assert_allclose(second.positions[0], q, atol=1e-6)
+    np.testing.assert_allclose(second.velocities[0], v, atol=1e-6)
+
+
+def test_joints_follow_names_in_states_and_chunks(bench):
+    bench.run()
+    arm = HOME + np.outer(np.arange(12), np.linspace(-0.004, 0.004, 7))
+    bench.chunk(arm, order=np.random.default_rng(1).permutation(8))
+    bench.reaches("running")
+    bench.graph.wait(lambda: bench.trajectories, "a trajectory")
+    np.testing.assert_allclose(curve(bench.trajectories[0]).positions[-1], arm[-1], atol=5e-3)
+
+
+def test_gripper_value_goes_out_at_its_due_time_as_it_was_recorded(bench):
+    bench.run()
+    widths = np.where(np.arange(12) < 4, 0.08, 0.02)
+    bench.chunk(gripper=widths)
+    begin_ns = bench.now_ns()
+    bench.graph.wait(lambda: len(bench.gripper) >= 2, "two gripper commands")
+    took_s = (bench.now_ns() - begin_ns) / 1e9
+    assert [round(m.data, 3) for m in bench.gripper[:2]] == [1.0, 0.25]
+    assert took_s > 0.3
+
+
+def test_not_a_number_holds_until_the_operator_runs_again(bench):
+    bench.running()
+    bad = ramp(0.1)
+    bad[5, 2] = np.nan
+    bench.chunk(bad)
+    status = bench.reaches("holding")
+    assert "nan" in status.reason
+    assert status.holds == 1
+    sent = len(bench.trajectories)
+    bench.chunk(ramp(0.0))
+    bench.graph.wait(lambda: len(bench.status) > bench.status.index(status) + 3, "status")
+    assert bench.status[-1].state == "holding"
+    assert len(bench.trajectories) <= sent + 1
+    bench.all_commands_keep_the_limits()
+    said = [s.message for array in bench.diagnostics for s in array.status]
+    assert any("nan" in message for message in said)
+    bench.run()
+
+
+def test_hold_stops_on_the_plan(bench):
+    bench.run()
+    bench.chunk(ramp(0.4))
+    bench.reaches("running")
+    assert bench.call("hold").success
+    bench.graph.wait(lambda: len(bench.trajectories) == 2, "the stop")
+    first, second = (curve(message) for message in bench.trajectories)
+    q, v = first.sample(second.start_ns)
+    np.testing.assert_allclose(second.positions[0], q, atol=1e-6)
+    np.testing.assert_allclose(second.velocities[0], v, atol=1e-6)
+    bench.all_commands_keep_the_limits()
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [
+        (lambda bench: bench.chunk(age_s=5.0), "old"),
+        (lambda bench: bench.chunk(age_s=-3600.0), "future"),
+        (lambda bench: None, "no new chunk"),
+        (lambda bench: setattr(bench, "measuring", False), "joint state"),
+    ],
+    ids=["observation 5 s old", "stamp an hour ahead", "policy silent", "joint states stop"],
+)
+def test_passing_trouble_holds_and_heals_by_itself(bench, fault, word):
+    bench.running()
+    bench.status.clear()
+    fault(bench)
+    bench.graph.wait(lambda: any(s.state == "holding" for s in bench.status), "a hold")
+    held = next(s for s in bench.status if s.state == "holding")
+    assert word in held.reason
+    bench.measuring = True
+
+    timer = bench.node.create_timer(0.1, bench.chunk)
+    bench.reaches("running")
+    bench.node.destroy_timer(timer)
+    assert bench.status[-1].holds >= 1
+    bench.all_commands_keep_the_limits()
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [
+        (lambda bench: bench.chunk(embodiment="other"), "other"),
+        (lambda bench: bench.chunk(names=[f"x{i}" for i in range(8)]), "names"),
+        (lambda bench: bench.chunk(length=3), "numbers"),
+        (lambda bench: bench.chunk(HOME + np.full((12, 7), 0.6)), "rad from the next"),
+        (lambda bench: bench.chunk(np.where(np.arange(12)[:, None] > 5, 1e6, HOME)), "limit"),
+    ],
+    ids=["another embodiment", "other names", "malformed", "far away", "1e6"],
+)
+def test_lasting_trouble_holds_for_the_operator(bench, fault, word):
+    bench.running()
+    fault(bench)
+    assert word in bench.reaches("holding").reason
+    sent = len(bench.trajectories)
+    bench.chunk()
+    bench.chunk()
+    bench.graph.wait(lambda: bench.status[-1].chunk_age_s > 0.5, "time to pass")
+    assert bench.status[-1].state == "holding"
+    assert len(bench.trajectories) <= sent + 1
+    bench.all_commands_keep_the_limits()
+
+
+def test_stop_is_latched_until_reset(bench):
+    bench.running()
+    assert bench.call("stop").success
+    bench.reaches("stopped")
+    answer = bench.call("run")
+    assert not answer.success
+    assert "reset" in answer.message
+    sent = len(bench.trajectories)
+    bench.chunk()
+    assert bench.call("reset").success
+    assert len(bench.trajectories) <= sent + 1
+    assert bench.reaches("idle")
+    bench.run()
+
+
+def test_second_publisher_on_the_command_topic_is_refused_by_name(bench, stranger):
+    other = stranger.node.create_publisher(JointTrajectory, ARM, 1)
+    bench.graph.wait(lambda: bench.node.count_publishers(ARM) == 2, "the second publisher")
+    # Discovery tells of a publisher first and of its name a moment later.
+    bench.graph.wait(lambda: "/tester" in bench.call("run").message, "a refusal with the name")
+    assert bench.status[-1].state == "idle"
+    stranger.node.destroy_publisher(other)
+    bench.graph.wait(lambda: bench.node.count_publishers(ARM) == 1, "one publisher")
+    bench.run()
+
+
+def test_far_first_command_is_not_started(bench):
+    bench.chunk(HOME + np.full((12, 7), 0.6))
+    bench.graph.wait(lambda: len(bench.status) > 3, "status")
+    answer = bench.call("run")
+    assert not answer.success
+    assert "rad from the next action" in answer.message
+    assert bench.trajectories == []
+
+
+def test_termination_brings_the_arm_to_rest_and_exits_cleanly(graph):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uwm_ros.nodes.executor"],
+        env=dict(os.environ),
+    )
+    try:
+        bench = Bench(graph)
+        bench.connected()
+        bench.run()
+        bench.chunk(ramp(0.3))
+        bench.reaches("running")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        graph.wait(lambda: len(bench.trajectories) == 2, "the stop")
+        bench.all_commands_keep_the_limits()
+        assert curve(bench.trajectories[-1]).end_ns < curve(bench.trajectories[0]).end_ns
+    finally:
+        if process.poll() is None:
+            process.kill()
+
+
+def test_executor_starts_without_torch():
+    code = (
+        "import sys, uwm_ros.nodes.executor, uwm_ros.nodes.recorder; print('torch' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
+
+
+def test_unknown_embodiment_is_one_line_and_a_failing_exit_code():
+    result = subprocess.run(
+        [sys.executable, "-m", "uwm_ros.nodes.executor", "--ros-args", "-p", "embodiment:=fr4"],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "fr4" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
