@@ -106,6 +106,7 @@ def save_checkpoint(
     part.mkdir(parents=True)
     weights = {key: _stored(value, dtype) for key, value in sorted(checkpoint.weights.items())}
     save_file(weights, str(part / WEIGHTS), metadata={"format": "pt"})
+    (part / WEIGHTS).chmod(0o644)  # safetensors keeps it to its owner; a share is for all
     config = json.dumps(dataclasses.asdict(checkpoint.config), indent=2)
     texts = {
         CONFIG: config + "\n",

@@ -92,6 +92,7 @@ class Data:
         taught = [steps.episodes[i].teaches for i in split.train]
         return {
             "store": self.source,
+            "fingerprint": self.fingerprint,
             "steps": len(steps.action),
             "training_episodes": len(split.train),
             "validation_episodes": len(split.validation),
@@ -99,13 +100,22 @@ class Data:
             "tasks": ", ".join(sorted({span.task for span in steps.episodes if span.task})),
         }
 
+    @property
+    def fingerprint(self) -> str:
+        """First digits of a hash over episodes, state and actions."""
+        return fingerprint(self.steps)
+
     def stamp(self, config: TrainConfig) -> str:
         """What config and data are, for resuming; the number of threads may differ."""
-        asked = dump_spec(replace(config, threads=0))
-        ends = [(span.stop, span.role, span.outcome) for span in self.steps.episodes]
-        numbers = self.steps.action.tobytes() + self.steps.state.tobytes()
-        digest = hashlib.sha256(f"{asked}{ends}".encode() + numbers)
-        return digest.hexdigest()[:16]
+        asked = dump_spec(replace(config, threads=0)) + self.fingerprint
+        return hashlib.sha256(asked.encode()).hexdigest()[:16]
+
+
+def fingerprint(steps: Steps) -> str:
+    """First digits of a hash over a store's episodes, state and actions."""
+    ends = [(span.stop, span.role, span.outcome) for span in steps.episodes]
+    numbers = steps.action.tobytes() + steps.state.tobytes()
+    return hashlib.sha256(str(ends).encode() + numbers).hexdigest()[:16]
 
 
 class ModelTask:
@@ -119,6 +129,8 @@ class ModelTask:
     """
 
     name = "model"
+    figures: Mapping[str, float]
+    """What the last validation gave."""
 
     def __init__(self, model: WorldModel, data: Data, latents: Tensor, config: TrainConfig) -> None:
         self.module = model
@@ -132,6 +144,7 @@ class ModelTask:
         held = data.windows(model, data.split.validation)
         self._held = WindowReader(data.steps, held, data.normalizer)
         self._held_index = _spread(len(held), config.validation_windows)
+        self.figures = {}
 
     def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Loss of batch ``step``."""
@@ -159,7 +172,8 @@ class ModelTask:
         action, next_obs = (
             float(np.average([part[k] for part in parts], weights=weights)) for k in (1, 2)
         )
-        return {"loss": action + next_obs, "action": action, "next_obs": next_obs}
+        self.figures = {"loss": action + next_obs, "action": action, "next_obs": next_obs}
+        return self.figures
 
     def _batch(self, reader: WindowReader, index: Rows) -> Batch:
         read = reader.read(index, next_images=False)
@@ -213,7 +227,7 @@ def train(
     task = ModelTask(model, data, latents, config)
 
     def save(step: int) -> None:
-        training = {"data": data.describe(), "step": step, "metrics": task.validate()}
+        training = {"data": data.describe(), "step": step, "metrics": task.figures}
         save_checkpoint(
             out / "checkpoint",
             Checkpoint(
@@ -221,7 +235,7 @@ def train(
                 embodiment=data.embodiment,
                 normalizer=data.normalizer,
                 weights=model.state_dict(),
-                training={**training, "stamp": data.stamp(config)},
+                training={**training, "held_out": list(data.split.validation)},
             ),
             dtype=getattr(torch, config.weights),
         )

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A world small enough to learn in seconds: a robot with 32 px cameras and a few made-up episodes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from uwm_core.checkpoint import Checkpoint
+from uwm_core.data.windows import EpisodeSpan, Steps
+from uwm_core.embodiment import Embodiment
+from uwm_core.training.config import CodecTraining, ModelTraining, TrainConfig, fit_preset
+from uwm_core.training.loop import Data
+from uwm_core.world_model import WorldModel
+
+LENGTHS = ((18, "expert"), (16, "expert"), (17, "expert"), (20, "play"), (19, "play"))
+
+
+@pytest.fixture(scope="session")
+def tiny_embodiment() -> Embodiment:
+    """``fr3_sim`` with images just large enough for one token per view."""
+    full = Embodiment.load("fr3_sim")
+    config = fit_preset("sim_small", full)
+    side = config.codec.factor * config.patch[1]
+    cameras = {
+        name: dataclasses.replace(camera, size=(side, side))
+        for name, camera in full.cameras.items()
+    }
+    return dataclasses.replace(full, cameras=cameras)
+
+
+@pytest.fixture(scope="session")
+def tiny_steps(tiny_embodiment: Embodiment) -> Steps:
+    """Five episodes: a spot that moves as the first joint is told to."""
+    rng = np.random.default_rng(0)
+    rows = sum(length for length, _ in LENGTHS)
+    action = np.cumsum(rng.normal(0, 0.05, (rows, 8)), axis=0).astype(np.float32)
+    state = np.roll(action, 1, axis=0)
+    side = tiny_embodiment.cameras["front"].size[0]
+    grid = np.arange(side)
+    spot = (0.5 + 0.4 * np.sin(state[:, 0])) * side
+    bright = 255 * np.exp(-((grid[None] - spot[:, None]) ** 2) / 20)  # (N, W)
+    image = np.broadcast_to(bright[:, None, :, None], (rows, side, side, 3)).astype(np.uint8)
+    episodes, start = [], 0
+    for length, role in LENGTHS:
+        episodes.append(EpisodeSpan(start=start, stop=start + length, role=role, task="move"))
+        start += length
+    return Steps(
+        images={"front": image.copy(), "wrist": 255 - image},
+        state=state,
+        action=action,
+        episodes=tuple(episodes),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> TrainConfig:
+    """A run of a few steps."""
+    return TrainConfig(
+        seed=5,
+        validation=0.3,
+        codec=CodecTraining(iterations=4, batch=4, warmup=1),
+        model=ModelTraining(iterations=6, batch=4, draws=1, warmup=2),
+        validate_every=3,
+        validation_windows=8,
+        save_every=4,
+        threads=1,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny_steps: Steps, tiny_embodiment: Embodiment, tiny_config: TrainConfig) -> Data:
+    """The episodes, split and measured."""
+    return Data.prepare(tiny_steps, tiny_embodiment, tiny_config, "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_data: Data) -> Checkpoint:
+    """A checkpoint with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = WorldModel(fit_preset("sim_small", tiny_data.embodiment))
+        # AdaLN-zero starts as a network that answers nothing: make every weight count.
+        for parameter in model.parameters():
+            parameter.data += 0.02 * torch.randn_like(parameter)
+    return Checkpoint(
+        config=model.config,
+        embodiment=tiny_data.embodiment,
+        normalizer=tiny_data.normalizer,
+        weights=model.state_dict(),
+        training={"data": {"steps": 90}, "metrics": {"loss": 1.0}},
+        name="tiny",
+    )
