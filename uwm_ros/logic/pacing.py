@@ -81,7 +81,7 @@ class Beat:
         """Whether the stream is due at this moment; beats that were missed are not made up for."""
         missed, _ = divmod(moment_ns - self._next_ns, self._period_ns)
         if missed < -1:  # the clock was set back
-            self._next_ns = moment_ns
+            self._next_ns = moment_ns + self._period_ns
             return True
         if missed < 0:
             return False

@@ -43,6 +43,7 @@ _BASE_FRAME = "fr3_link0"
 _TASK_RATE_HZ = 30.0
 _LOOP_S = 0.005
 _IMAGE_DEPTH = 2
+_SAY_AGAIN_NS = 500_000_000
 _TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 _PERCENT = "std_msgs/msg/Float32"
 
@@ -74,6 +75,7 @@ class SimRobot(Node):
         self._cameras = self._camera_streams((height, width))
         self._task_publisher = self.create_publisher(SimTask, "sim/task", reliable())
         self._task_beat = Beat(_TASK_RATE_HZ, self._pacer.moment_ns)
+        self._said: dict[str, int] = {}
         self._listen()
         self.create_service(ResetSim, "sim/reset", self._reset)
         self._restart(seed)
@@ -141,7 +143,15 @@ class SimRobot(Node):
         try:
             self._controller.accept(Trajectory.from_message(message), self._pacer.moment_ns)
         except Rejected as error:
-            self.get_logger().warning(f"trajectory rejected: {error}", throttle_duration_sec=0.5)
+            self._refuse(f"trajectory rejected: {error}")
+
+    def _refuse(self, text: str) -> None:
+        """Say why a command was not taken: every reason at once, the same one twice a second."""
+        reason = ":".join(text.split(":")[:2])  # without the figures that follow
+        moment_ns = self._pacer.moment_ns
+        if moment_ns - self._said.get(reason, 0) > _SAY_AGAIN_NS:
+            self._said[reason] = moment_ns
+            self.get_logger().warning(text)
 
     def _listen_gripper(self, channel: ActionChannel) -> None:
         def take(message: Float32) -> None:
@@ -149,10 +159,7 @@ class SimRobot(Node):
             if math.isfinite(width_m):
                 self._scene.set_gripper_target(width_m)
             else:
-                self.get_logger().warning(
-                    f"gripper command rejected: {message.data} is not finite",
-                    throttle_duration_sec=0.5,
-                )
+                self._refuse(f"gripper command rejected: {message.data} is not finite")
 
         self.create_subscription(Float32, channel.command_topic, take, reliable())
 
