@@ -51,7 +51,7 @@ class ConvCodec(Codec):
         self.encoder = nn.Sequential(
             *down, _Residual(width), nn.SiLU(), nn.Conv2d(width, config.channels, 3, 1, 1)
         )
-        self.scale = nn.BatchNorm2d(config.channels, affine=False, momentum=0.02)
+        self.scale = nn.BatchNorm2d(config.channels, affine=False, momentum=0.05)
         self.decoder = nn.Sequential(
             nn.Conv2d(config.channels, width, 3, 1, 1),
             *up,

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Laws of the walk from noise to clean, against answers that are known in closed form."""
+
+import pytest
+import torch
+
+from uwm_core.config import DiffusionConfig
+from uwm_core.diffusion.modes import MODES, Pair, Role, mode
+from uwm_core.diffusion.sampler import sample
+from uwm_core.diffusion.schedule import make_schedule
+from uwm_core.errors import UnknownNameError
+
+FLOW = DiffusionConfig(objective="flow")
+EPSILON = DiffusionConfig(objective="epsilon", clip_sample=False)
+POINT = Pair(torch.full((2, 3, 4), 0.7), torch.full((2, 5), -0.3))
+
+
+def exact_answers(config: DiffusionConfig, point: torch.Tensor, steps: int):
+    """The perfect network when all data is one point."""
+    schedule = make_schedule(config)
+    times = schedule.walk(steps)
+
+    def answer(index: int, noisy: torch.Tensor) -> torch.Tensor:
+        time = times[index].expand(len(noisy))
+        # Noise that explains the value: noisy = a * point + b * noise.
+        a_point = schedule.add_noise(point, torch.zeros_like(point), time)
+        b = schedule.add_noise(torch.zeros_like(point), torch.ones_like(point), time)
+        return schedule.target(point, (noisy - a_point) / b)
+
+    return schedule, answer
+
+
+@pytest.mark.parametrize("config", [FLOW, EPSILON], ids=["flow", "epsilon"])
+@pytest.mark.parametrize("steps", [1, 4, 10])
+def test_sampler_lands_on_the_only_data_point(config, steps):
+    start = Pair(torch.randn(2, 3, 4), torch.randn(2, 5))
+    schedule, _ = exact_answers(config, POINT.action, steps)
+    answers = Pair(*(exact_answers(config, point, steps)[1] for point in POINT))
+    end = sample(
+        schedule,
+        MODES["joint"],
+        start,
+        lambda k, now: Pair(answers.action(k, now.action), answers.next_obs(k, now.next_obs)),
+        steps,
+    )
+    for value, point in zip(end, POINT, strict=True):
+        torch.testing.assert_close(value, point, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_only_solved_modalities_move_and_nothing_is_changed_in_place(name):
+    start = Pair(torch.randn(2, 3), torch.randn(2, 3))
+    before = Pair(*(x.clone() for x in start))
+    end = sample(make_schedule(FLOW), MODES[name], start, lambda k, now: Pair(*now), 3)
+    for role, first, kept, last in zip(MODES[name].roles, start, before, end, strict=True):
+        assert torch.equal(first, kept)
+        assert torch.equal(last, first) is (role is not Role.SOLVE)
+
+
+def test_flow_noise_at_the_ends_is_nothing_and_all():
+    schedule = make_schedule(FLOW)
+    clean, noise = torch.randn(2, 6), torch.randn(2, 6)
+    mixed = schedule.add_noise(clean, noise, torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(mixed, torch.stack([clean[0], noise[1]]))
+
+
+def test_flow_target_is_the_derivative_of_the_noisy_value():
+    schedule = make_schedule(FLOW)
+    clean, noise = torch.randn(1, 6), torch.randn(1, 6)
+    before, after = (schedule.add_noise(clean, noise, torch.tensor([t])) for t in (0.4, 0.41))
+    torch.testing.assert_close(
+        (after - before) / 0.01, schedule.target(clean, noise), atol=1e-4, rtol=0
+    )
+
+
+def test_flow_times_spend_what_was_asked_on_both_ends():
+    schedule = make_schedule(FLOW)
+    allowed = torch.ones(20000, dtype=torch.bool)
+    generator = torch.Generator().manual_seed(0)
+    times = schedule.draw_times(20000, allow_given=allowed, generator=generator)
+    assert (times == 0).float().mean().item() == pytest.approx(0.2, abs=0.02)
+    assert (times == 1).float().mean().item() == pytest.approx(0.2, abs=0.02)
+    inner = times[(times > 0) & (times < 1)]
+    assert inner.mean().item() == pytest.approx(0.5, abs=0.02)
+    times = schedule.draw_times(20000, allow_given=~allowed, generator=generator)
+    assert (times > 0).all()
+
+
+def test_published_walk_is_leading_and_marginalises_at_its_first_time():
+    schedule = make_schedule(DiffusionConfig(objective="epsilon", sample_steps=10))
+    walk = schedule.walk(10)
+    assert walk.tolist() == [90, 80, 70, 60, 50, 40, 30, 20, 10, 0]
+    assert set(schedule.times(Role.NOISE, walk).tolist()) == {90}
+    assert set(schedule.times(Role.GIVEN, walk).tolist()) == {0}
+    assert schedule.last_time == 99
+
+
+@pytest.mark.parametrize("steps", [5, 10, 20])
+@pytest.mark.parametrize("clip", [False, True])
+def test_published_schedule_agrees_with_diffusers(steps, clip):
+    diffusers = pytest.importorskip("diffusers")
+    theirs = diffusers.DDIMScheduler(
+        num_train_timesteps=100,
+        beta_schedule="squaredcos_cap_v2",
+        clip_sample=clip,
+        timestep_spacing="leading",
+    )
+    theirs.set_timesteps(steps)
+    ours = make_schedule(DiffusionConfig(objective="epsilon", clip_sample=clip))
+    walk = ours.walk(steps)
+    assert walk.tolist() == theirs.timesteps.tolist()
+    value, answer = torch.randn(3, 8), torch.randn(3, 8)
+    for index, time in enumerate(theirs.timesteps):
+        expected = theirs.step(answer, time, value).prev_sample
+        torch.testing.assert_close(ours.step(value, answer, walk, index), expected)
+    noisy = theirs.add_noise(value, answer, torch.tensor([0, 50, 99]))
+    torch.testing.assert_close(
+        ours.add_noise(value, answer, torch.tensor([0.0, 50.0, 99.0])), noisy
+    )
+
+
+def test_unknown_mode_is_named_with_a_suggestion():
+    with pytest.raises(UnknownNameError, match="Did you mean 'policy'"):
+        mode("polcy")
