@@ -47,6 +47,11 @@ class LazyMessage:
         self._message: Any = None
 
     @property
+    def raw(self) -> bytes:
+        """The serialized message, e.g. to be published again."""
+        return self._data
+
+    @property
     def header(self) -> Any:
         """Header with its stamp only; every type with a header begins with it.
 
