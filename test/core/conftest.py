@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A world small enough to learn in seconds: a robot with 32 px cameras and a few made-up episodes."""
+"""A world small enough to learn in seconds: a robot with tiny images, a few made-up episodes."""
 
 from __future__ import annotations
 

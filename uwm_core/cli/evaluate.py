@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -85,13 +86,8 @@ def _in_sim(args: argparse.Namespace) -> tuple[Figure, ...]:
     try:
         for number in tqdm(range(args.sim), desc="attempts", disable=args.quiet):
             seed = args.first_seed + number
-            result = rollout(
-                lambda observation, seed=seed: policy.act(observation, seed=seed),
-                scene,
-                policy.embodiment,
-                seed,
-                config,
-            )
+            act = partial(policy.act, seed=seed)
+            result = rollout(act, scene, policy.embodiment, seed, config)
             if result.success:
                 times_s.append(result.time_s)
     finally:

@@ -189,7 +189,8 @@ class Windows:
         return np.flatnonzero(self.role == ROLES.index(role))
 
     def _within(self, index: Rows, offset: npt.NDArray[np.int64]) -> Rows:
-        return np.minimum(self.present[index, None] + offset, self.last[index, None])
+        rows: Rows = np.minimum(self.present[index, None] + offset, self.last[index, None])
+        return rows
 
 
 def cut_windows(

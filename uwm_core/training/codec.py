@@ -113,7 +113,7 @@ def cache_latents(model: WorldModel, steps: Steps, *, quiet: bool = False) -> Te
         images = np.stack([steps.images[camera][chunk] for camera in steps.cameras], axis=1)
         pixels = prepare(torch.from_numpy(images)[:, :, None], model.config.images)
         latents = model.codec.encode(pixels.flatten(0, 2))  # (N V, C, h, w)
-        parts.append(latents.unflatten(0, images.shape[:2]))
+        parts.append(latents.reshape(*images.shape[:2], *latents.shape[1:]))
     # A copy: tensors made in inference mode may not take part in training.
     return torch.cat(parts).clone()
 

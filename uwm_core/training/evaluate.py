@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uwm_core.batch import SampleOptions
 from uwm_core.checkpoint import Checkpoint
 from uwm_core.data.dataset import WindowReader
 from uwm_core.data.windows import ROLES, Rows, Steps, cut_windows
@@ -23,7 +24,7 @@ from uwm_core.figures import Figure
 from uwm_core.training.loop import fingerprint
 from uwm_core.training.metrics import action_error, latent_error, other_episode, pixel_error
 from uwm_core.training.optim import seeded
-from uwm_core.world_model import SampleOptions, WorldModel
+from uwm_core.world_model import WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)

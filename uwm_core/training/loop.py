@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uwm_core.batch import Batch
 from uwm_core.checkpoint import Checkpoint, save_checkpoint
 from uwm_core.data.dataset import BatchPlan, WindowReader
 from uwm_core.data.normalize import Normalizer
@@ -33,7 +34,7 @@ from uwm_core.training.codec import CodecTask, cache_latents, next_latent, take_
 from uwm_core.training.config import ModelTraining, TrainConfig, fit_preset
 from uwm_core.training.optim import seeded
 from uwm_core.training.optimise import Plan, optimise
-from uwm_core.world_model import Batch, WorldModel
+from uwm_core.world_model import WorldModel
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

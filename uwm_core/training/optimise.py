@@ -36,8 +36,10 @@ class Task(Protocol):
     name: str
     """Name of the phase in the diary."""
 
-    module: nn.Module
-    """Whose parameters are learned (those that require a gradient)."""
+    @property
+    def module(self) -> nn.Module:
+        """Whose parameters are learned (those that require a gradient)."""
+        ...
 
     def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Loss of step ``step`` (a function of the step and the weights alone), and its parts."""

@@ -96,7 +96,8 @@ def _row(part: Examples, view: str, n: int) -> tuple[Picture, ...]:
 
 
 def _difference(one: Picture, other: Picture) -> npt.NDArray[np.float64]:
-    return np.abs(one.astype(np.float64) - other.astype(np.float64)).mean(axis=-1)
+    error: npt.NDArray[np.float64] = np.abs(one.astype(np.float64) - other).mean(axis=-1)
+    return error
 
 
 def _fit(picture: Picture) -> Image.Image:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -14,8 +16,8 @@ def test_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
     rates = [learning_rate(step, peak=1e-3, warmup=10, total=100) for step in range(100)]
     assert rates[10] == pytest.approx(1e-3)
     assert max(rates) == rates[10]
-    assert all(a < b for a, b in zip(rates[:10], rates[1:11], strict=True))
-    assert all(a > b for a, b in zip(rates[10:-1], rates[11:], strict=True))
+    assert all(a < b for a, b in itertools.pairwise(rates[:11]))
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
     assert 0 < rates[-1] < 1e-5
     assert rates[55] == pytest.approx(0.5e-3)  # half way down a cosine
 
