@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from uwm_core.config import ModelConfig, preset
+from uwm_core.config import CodecConfig, EncoderConfig, ModelConfig, preset
 from uwm_core.data.windows import ROLES
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import StoreError, UnknownNameError
@@ -86,6 +86,9 @@ class TrainConfig:
 
     Attributes:
         preset: Name of the model preset.
+        patch: Latent cells per token along (time, row, column), instead of the preset's.
+        encoder: Image encoder, instead of the preset's.
+        latents: Codec, instead of the preset's.
         seed: Everything random follows from it.
         validation: Share of each role's episodes that only measure.
         shares: Share of a batch per role; empty takes roles as often as they are in the store.
@@ -100,6 +103,9 @@ class TrainConfig:
     """
 
     preset: str = "sim_small"
+    patch: tuple[int, int, int] | None = None
+    encoder: EncoderConfig | None = None
+    latents: CodecConfig | None = None
     seed: int = 0
     validation: float = 0.1
     shares: dict[str, float] = field(default_factory=dict)
@@ -120,6 +126,24 @@ class TrainConfig:
         for name in ("validate_every", "validation_windows", "save_every"):
             _require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
         _require(self.threads >= 0, f"threads must be at least 0, got {self.threads}")
+
+
+def model_config(config: TrainConfig, embodiment: Embodiment) -> ModelConfig:
+    """The model that a run trains.
+
+    Raises:
+        StoreError: The embodiment or the run's sizes do not suit the preset.
+    """
+    base = fit_preset(config.preset, embodiment)
+    try:
+        return replace(
+            base,
+            patch=config.patch or base.patch,
+            encoder=config.encoder or base.encoder,
+            codec=config.latents or base.codec,
+        )
+    except ValueError as error:
+        raise StoreError(f"the run's sizes do not fit {config.preset}: {error}") from error
 
 
 def fit_preset(name: str, embodiment: Embodiment) -> ModelConfig:

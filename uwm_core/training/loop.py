@@ -31,7 +31,7 @@ from uwm_core.embodiment import Embodiment
 from uwm_core.errors import StoreError
 from uwm_core.spec import dump_spec
 from uwm_core.training.codec import CodecTask, cache_latents, next_latent, take_codec
-from uwm_core.training.config import ModelTraining, TrainConfig, fit_preset
+from uwm_core.training.config import ModelTraining, TrainConfig, model_config
 from uwm_core.training.optim import seeded
 from uwm_core.training.optimise import Plan, optimise
 from uwm_core.world_model import WorldModel
@@ -65,7 +65,7 @@ class Data:
             StoreError: Nothing is left to train on.
         """
         split = split_episodes(steps.episodes, validation=config.validation, seed=config.seed)
-        model = fit_preset(config.preset, embodiment)
+        model = model_config(config, embodiment)
         normalizer = Normalizer.fit(
             steps,
             split.train,
@@ -222,7 +222,7 @@ def train(
         torch.set_num_threads(threads or config.threads)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = WorldModel(fit_preset(config.preset, data.embodiment))
+        model = WorldModel(model_config(config, data.embodiment))
     _learn_codec(model, config, data, out, resume=resume, quiet=quiet)
     latents = cache_latents(model, data.steps, quiet=quiet)
     task = ModelTask(model, data, latents, config)
