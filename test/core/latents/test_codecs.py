@@ -29,8 +29,8 @@ def test_conv_latents_have_unit_scale_per_channel():
     for _ in range(200):
         codec.loss(images)  # the running statistics settle
     latents = codec.eval().encode(images)
-    torch.testing.assert_close(latents.mean(dim=(0, 2, 3)), torch.zeros(8), atol=0.05, rtol=0)
-    torch.testing.assert_close(latents.std(dim=(0, 2, 3)), torch.ones(8), atol=0.05, rtol=0)
+    torch.testing.assert_close(latents.mean(dim=(0, 2, 3)), torch.zeros(8), atol=0.15, rtol=0)
+    torch.testing.assert_close(latents.std(dim=(0, 2, 3)), torch.ones(8), atol=0.15, rtol=0)
 
 
 def test_conv_codec_learns_to_give_its_images_back():
