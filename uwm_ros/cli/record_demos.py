@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 from uwm_ros.description import RecordOptions, record_stack
 from uwm_ros.operator.demonstrate import Demonstration, record
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         (args.output / LIST).open("a", encoding="utf-8") as listing,
         tqdm(total=len(wanted), unit="episode", desc="recording") as progress,
     ):
-        for recorded in record(operator, iter(wanted)):
+        for recorded in record(operator, Embodiment.load(args.embodiment), iter(wanted)):
             demonstration = recorded.demonstration
             entry = {
                 "role": demonstration.role,

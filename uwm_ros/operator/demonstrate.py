@@ -7,12 +7,14 @@ the recorder knows no difference. Each episode: reset, teleoperate, record, stop
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from std_srvs.srv import Trigger
 
+from uwm_core.embodiment import Embodiment
+from uwm_ros.bridge.types import message_class
 from uwm_ros.msg import SimTask
 from uwm_ros.operator.client import Operator
 from uwm_ros.srv import ResetSim, StartEpisode, StopEpisode
@@ -44,22 +46,39 @@ class Recorded:
     path: str
 
 
-def record(operator: Operator, demonstrations: Iterator[Demonstration]) -> Iterator[Recorded]:
+def record(
+    operator: Operator, embodiment: Embodiment, demonstrations: Iterator[Demonstration]
+) -> Iterator[Recorded]:
     """Record one demonstration after the other, yielding each as it is written.
+
+    Args:
+        operator: On the graph where simulation, teleoperation and recorder live.
+        embodiment: Names the topics of the labels.
+        demonstrations: What to record.
 
     Raises:
         GraphError: a node refused or did not answer; the episode in flight is discarded.
     """
     operator.watch("sim/task", SimTask)
+    labels = [channel.topic for channel in embodiment.action.values()]
+    for channel in embodiment.action.values():
+        operator.watch(channel.topic, message_class(channel.type))
     for demonstration in demonstrations:
-        yield _record_one(operator, demonstration)
+        yield _record_one(operator, labels, demonstration)
 
 
-def _record_one(operator: Operator, demonstration: Demonstration) -> Recorded:
+def _record_one(
+    operator: Operator, labels: Sequence[str], demonstration: Demonstration
+) -> Recorded:
     operator.call("teleop/stop", Trigger)
     operator.call("sim/reset", ResetSim, ResetSim.Request(seed=demonstration.seed))
     operator.set_parameters("teleop", mode=demonstration.role, seed=demonstration.seed)
     operator.wait(lambda: _reset_is_seen(operator, demonstration.seed), 5.0)
+    for topic in labels:
+        operator.forget(topic)
+    operator.call("teleop/start", Trigger)
+    # The recorder refuses to start while a topic is silent, and the labels come with the motion.
+    operator.wait(lambda: all(topic in operator.newest for topic in labels), 5.0)
     operator.call(
         "recorder/start",
         StartEpisode,
@@ -67,7 +86,6 @@ def _record_one(operator: Operator, demonstration: Demonstration) -> Recorded:
     )
     finished = False
     try:
-        operator.call("teleop/start", Trigger)
         expert = demonstration.role == "expert"
         success = operator.wait(
             lambda: expert and bool(operator.newest["sim/task"].success), demonstration.limit_s
