@@ -63,7 +63,7 @@ bicycles = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(bicycles)
 def test_what_is_written_is_read_back(bicycle: Bicycle) -> None:
     assert parse_spec(dump_spec(bicycle), Bicycle) == bicycle

@@ -25,9 +25,12 @@ from uwm_core.data.bag_types import definition
 from uwm_core.errors import DataError
 
 
-def _qos(reliable: bool, latched: bool) -> Qos:
+def _qos(reliable: bool, latched: bool) -> list[Qos]:
+    if reliable and not latched:
+        # The default of every player; unsaid, it spares each reader the parsing of it.
+        return []
     forever = QosTime(9223372036, 854775807)
-    return Qos(
+    profile = Qos(
         history=QosHistory.KEEP_LAST,
         depth=10,
         reliability=QosReliability.RELIABLE if reliable else QosReliability.BEST_EFFORT,
@@ -38,6 +41,7 @@ def _qos(reliable: bool, latched: bool) -> Qos:
         liveliness_lease_duration=forever,
         avoid_ros_namespace_conventions=False,
     )
+    return [profile]
 
 
 class BagWriter:
@@ -119,7 +123,7 @@ class BagWriter:
                 type_name,
                 msgdef=text,
                 rihs01=digest,
-                offered_qos_profiles=[_qos(reliable, latched)],
+                offered_qos_profiles=_qos(reliable, latched),
             )
             self._counts[topic] = 0
 

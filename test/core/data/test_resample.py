@@ -290,7 +290,7 @@ def slow_sample(stamps: list[int], values: list[float], tick: int, max_age: int)
     return x + (y - x) * (tick - a) / (b - a)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     gaps=st.lists(st.integers(1, 400), min_size=1, max_size=30),
     values=st.lists(st.floats(-3, 3), min_size=30, max_size=30),
