@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,15 +57,14 @@ class AttemptRunner:
 
     Attributes:
         operator: On the graph where simulation, policy and executor live.
-        on_start: Called with the seed right before the executor runs.
     """
 
     operator: Operator
-    on_start: Callable[[int], None] = lambda seed: None
     _inference_s: list[float] = field(default_factory=list)
     _arrival_s: list[float] = field(default_factory=list)
     _hold_reasons: list[str] = field(default_factory=list)
     _factors: list[float] = field(default_factory=list)
+    _listening: bool = False
 
     def __post_init__(self) -> None:
         """Watch the topics that an attempt is judged by."""
@@ -97,13 +96,18 @@ class AttemptRunner:
             raise GraphError(f"no fresh action chunk within 10 s of the reset to seed {seed}")
         for kept in (self._inference_s, self._arrival_s, self._hold_reasons, self._factors):
             kept.clear()
-        self.on_start(seed)
+        self._listening = False
         begin_s = time.monotonic()
-        operator.call("executor/run", Trigger)
-        operator.forget("executor/status")
-        operator.wait(lambda: self._success(seed), TIME_LIMIT_S)
+        try:
+            operator.call("executor/run", Trigger)
+        except GraphError as refusal:
+            # The executor's own judgement, e.g. a first action far from the arm: a failed attempt.
+            self._hold_reasons.append(str(refusal))
+        else:
+            operator.forget("executor/status")
+            operator.wait(lambda: self._success(seed), TIME_LIMIT_S)
+            operator.wait(lambda: "executor/status" in operator.newest, 2.0)
         time_s = time.monotonic() - begin_s
-        operator.wait(lambda: "executor/status" in operator.newest, 2.0)
         status = operator.newest.get("executor/status")
         attempt = Attempt(
             number=number,
@@ -139,7 +143,9 @@ class AttemptRunner:
         self._factors.append(float(msg.realtime_factor))
 
     def _on_status(self, msg: Any) -> None:
-        if msg.state == "holding":
+        # A hold from before this run may still be on its way here.
+        self._listening = self._listening or msg.state in ("armed", "running")
+        if self._listening and msg.state == "holding":
             self._hold_reasons.append(str(msg.reason))
 
     def _on_chunk(self, msg: Any) -> None:
