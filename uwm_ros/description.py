@@ -114,11 +114,12 @@ class PolicyOptions(StackOptions):
     checkpoint: str = _argument("sim_lift", "name in config/checkpoints, or path of a folder")
     device: str = _argument("cpu", "torch device of policy and imagination: cpu, cuda, cuda:1")
     threads: int = _argument(1, "torch threads of each; 1 is steadiest beside other work")
-    task: str = _argument("", "task sentence; empty: the checkpoint's own")
-    replan_s: float = _argument(0.0, "seconds between two chunks; 0: the policy's default")
+    task: str = _argument("", "task sentence, for checkpoints that read one")
+    replan_s: float = _argument(0.0, "seconds between two chunks; 0: half a second")
     sample_steps: int = _argument(0, "sampler steps per chunk; 0: the checkpoint's own")
-    seed: int = _argument(0, "seed of the sampler's noise")
+    seed: int = _argument(0, "of the sampler's noise; -1: another one every time")
     imagination: bool = _argument(True, "publish what the model imagines, as images")
+    imagine_every: int = _argument(1, "imagine every n-th chunk only")
     executor_autostart: bool = _argument(False, "move at once, without a call of executor/run")
     sim: bool = _argument(False, "start the simulated arm too")
 
@@ -170,7 +171,7 @@ def policy_stack(options: PolicyOptions) -> tuple[Process, ...]:
         options.process("executor", autostart=options.executor_autostart),
     ]
     if options.imagination:
-        processes.append(options.process("imagination", **model))
+        processes.append(options.process("imagination", every_n=options.imagine_every, **model))
     return (*(_sim_beside(options) if options.sim else ()), *processes)
 
 
