@@ -36,7 +36,7 @@ from uwm_ros.logic.teleoperation import MODES, JointReading, Order, Pilot, Pilot
 from uwm_ros.msg import SimTask
 
 _FRAME = "fr3_link0"
-_SILENT_NS = 300_000_000
+_SILENT_NS = 1_000_000_000  # a busy machine stalls for some hundred ms; a dead arm for good
 
 
 class Teleop(Node):
@@ -88,7 +88,7 @@ class Teleop(Node):
         now = now_ns(self)
         if now - self._joints.stamp_ns > _SILENT_NS:
             self._pilot = None
-            self.get_logger().error("stopped: no joint states for 0.3 s; call teleop/start again")
+            self.get_logger().error("stopped: no joint states for 1 s; call teleop/start again")
             return
         gripper_m = 0.0 if self._gripper_m is None else self._gripper_m
         order = self._pilot.order(now, self._joints, gripper_m, _cube_pose(self._task))
