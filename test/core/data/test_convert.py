@@ -3,8 +3,6 @@
 
 import dataclasses
 import filecmp
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uwm_core.cli.main import main
 from uwm_core.data.convert import ConvertConfig, Progress, convert, find_bags
 from uwm_core.data.messages import resize
 from uwm_core.data.store import Store
@@ -23,7 +20,6 @@ from uwm_core.errors import DataError, StoreError
 FRONT = "/front/color/image_raw"
 JOINTS = "/franka/joint_states"
 GELLO = "/gello/joint_states"
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -296,65 +292,6 @@ def test_progress_rises_to_the_whole(good_bag: Path, tmp_path: Path) -> None:
     done = [progress.bytes_done for progress in seen]
     assert done == sorted(done) and done[-1] == seen[-1].bytes_total
     assert len(seen) > 10
-
-
-BLOCK = """
-import sys
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "rclpy", "uwm_ros", "launch", "mujoco", "diffusers"):
-            raise ModuleNotFoundError(f"{name} is blocked", name=name)
-sys.meta_path.insert(0, Block())
-from uwm_core.cli.main import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def uwm(*args: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command where neither ROS nor torch can be imported."""
-    command = [sys.executable, "-c", BLOCK, *map(str, args)]
-    return subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=120, cwd=ROOT
-    )
-
-
-def test_the_command_converts_and_inspects_without_ros_and_torch(
-    good_bag: Path, tmp_path: Path
-) -> None:
-    store = tmp_path / "s.zarr"
-    done = uwm("convert", good_bag, "-o", store)
-    assert done.returncode == 0, done.stderr
-    assert "1 episodes, 20 steps from 1 bags" in done.stdout
-    assert "MB/s" in done.stdout and "times real time" in done.stdout
-    shown = uwm("inspect", store, "--sheet", tmp_path / "sheet.png")
-    assert shown.returncode == 0, shown.stderr
-    assert "1 x expert, success" in shown.stdout and "lift the cube" in shown.stdout
-    assert (tmp_path / "sheet.png").read_bytes()[:4] == b"\x89PNG"
-
-
-def test_the_command_says_one_line_and_exits_with_two(
-    bags: SimpleNamespace, good_bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    missing = bags.write_bag(tmp_path / "missing", without(FRONT)(bags.streams(0.5)))
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    truncated = bags.write_bag(tmp_path / "cut", bags.streams(0.5))
-    file = truncated / "cut.mcap"
-    file.write_bytes(file.read_bytes()[:100_000])
-    before = sorted(p.name for p in tmp_path.iterdir())
-
-    def refused(code: int, stderr: str, name: Path) -> None:
-        assert code == 2, stderr
-        assert len(stderr.strip().splitlines()) == 1, stderr
-        assert stderr.startswith("uwm: ") and str(name) in stderr
-        assert sorted(p.name for p in tmp_path.iterdir()) == before
-
-    done = uwm("convert", good_bag, missing, "-o", tmp_path / "s.zarr", "--quiet")
-    refused(done.returncode, done.stderr, missing)
-    for bag in (missing, empty, truncated, tmp_path / "nowhere"):
-        code = main(["convert", str(good_bag), str(bag), "-o", str(tmp_path / "s.zarr"), "-q"])
-        refused(code, capsys.readouterr().err, bag)
-    refused(main(["inspect", str(empty)]), capsys.readouterr().err, empty)
 
 
 def test_ctrl_c_leaves_nothing(good_bag: Path, tmp_path: Path) -> None:
