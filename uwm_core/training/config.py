@@ -89,6 +89,8 @@ class TrainConfig:
         patch: Latent cells per token along (time, row, column), instead of the preset's.
         encoder: Image encoder, instead of the preset's.
         latents: Codec, instead of the preset's.
+        shift_px: Largest random shift of observed images, instead of the preset's. Cameras that
+            never move want 0: where a thing is in the picture says where it is on the table.
         seed: Everything random follows from it.
         validation: Share of each role's episodes that only measure.
         shares: Share of a batch per role; empty takes roles as often as they are in the store.
@@ -106,6 +108,7 @@ class TrainConfig:
     patch: tuple[int, int, int] | None = None
     encoder: EncoderConfig | None = None
     latents: CodecConfig | None = None
+    shift_px: int | None = None
     seed: int = 0
     validation: float = 0.1
     shares: dict[str, float] = field(default_factory=dict)
@@ -135,9 +138,11 @@ def model_config(config: TrainConfig, embodiment: Embodiment) -> ModelConfig:
         StoreError: The embodiment or the run's sizes do not suit the preset.
     """
     base = fit_preset(config.preset, embodiment)
+    shift_px = base.images.shift_px if config.shift_px is None else config.shift_px
     try:
         return replace(
             base,
+            images=replace(base.images, shift_px=shift_px),
             patch=config.patch or base.patch,
             encoder=config.encoder or base.encoder,
             codec=config.latents or base.codec,
