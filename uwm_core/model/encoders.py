@@ -84,18 +84,23 @@ class ResNet18(nn.Module):
 class SoftArgmax(nn.Module):
     """Where each channel looks: the mean position under a softmax over the map.
 
+    Every map is standardised first. Without it the maps of a new network are so flat that all
+    positions are the centre (they varied by 1e-4 over images of a whole episode), and a policy
+    learns to do without looking.
+
     Args:
         channels: Channels of the map; each has its own learned sharpness.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.sharpness = nn.Parameter(torch.ones(1, channels, 1))
+        self.sharpness = nn.Parameter(torch.full((1, channels, 1), 3.0))
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, 2 C): x then y of each channel, in [-1, 1]."""
         height, width = maps.shape[-2:]
-        share = torch.softmax(maps.flatten(2) * self.sharpness, dim=-1)
+        flat = F.layer_norm(maps.flatten(2), (height * width,))  # (N, C, h w), each map by itself
+        share = torch.softmax(flat * self.sharpness, dim=-1)
         share = share.reshape(maps.shape)  # (N, C, h, w)
         xs = torch.linspace(-1, 1, width, device=maps.device, dtype=maps.dtype)
         ys = torch.linspace(-1, 1, height, device=maps.device, dtype=maps.dtype)
@@ -122,6 +127,11 @@ class ConvEncoder(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width, width, 3, 1, 1),
         )
+        for layer in self.maps:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         self.where = SoftArgmax(width)
         self.out = nn.Linear(2 * width + 4 * width, features)
 
