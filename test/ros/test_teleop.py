@@ -74,19 +74,28 @@ def begin(graph):
     graph.wait(lambda: graph.call(Trigger, "teleop/start").success, "the start")
 
 
+def offsets(labels, commands):
+    """Largest difference of joint targets, per moment that both were published for."""
+    sent = {header_ns(m): np.array(m.points[0].positions) for m in list(commands)}
+    pairs = [(m.position, sent.get(header_ns(m))) for m in list(labels)]
+    return [np.abs(np.array(label) - to).max() for label, to in pairs if to is not None]
+
+
+def span_ns(messages):
+    return header_ns(messages[-1]) - header_ns(messages[0])
+
+
 def test_label_is_clean_and_the_command_is_it_plus_noise(graph, outputs):
     Arm(graph)
     built(graph, noise_m=0.03, seed=2)
     labels, commands, percents = outputs
     begin(graph)
-    graph.wait(lambda: len(labels) > 60 and len(commands) > 60 and len(percents) > 60, "labels")
+    # By the stamps, and not by counting: a busy machine publishes less often. Gusts follow time.
+    graph.wait(lambda: labels and span_ns(labels) > 2_500_000_000, "2.5 s of labels")
+    graph.wait(lambda: percents, "the gripper")
     graph.call(Trigger, "teleop/stop")
-    pairs = {header_ns(m): [np.array(m.position)] for m in labels}
-    for command in commands:
-        pairs.get(header_ns(command), []).append(np.array(command.points[0].positions))
-    offsets = [np.abs(p[0] - p[1]).max() for p in pairs.values() if len(p) == 2]
-    assert len(offsets) > 50
-    assert min(offsets) < 1e-12 < 1e-4 < max(offsets)  # gusts, with quiet between them
+    assert min(offsets(labels, commands)) < 1e-12  # quiet between gusts
+    assert max(offsets(labels, commands)) > 1e-4
     assert list(labels[0].name) == list(commands[0].joint_names) == list(fr3.ARM_JOINTS)
     assert {m.data for m in percents} == {1.0}
 
@@ -96,11 +105,9 @@ def test_play_sends_what_it_labels(graph, outputs):
     built(graph, mode="play", seed=1)
     labels, commands, _ = outputs
     begin(graph)
-    graph.wait(lambda: len(labels) > 30 and len(commands) > 30, "labels")
+    graph.wait(lambda: len(labels) > 20 and len(commands) > 20, "labels")
     graph.call(Trigger, "teleop/stop")
-    sent = {header_ns(m): m.points[0].positions for m in commands}
-    for label in labels[:25]:
-        np.testing.assert_array_equal(sent[header_ns(label)], label.position)
+    assert set(offsets(labels, commands)) == {0.0}
 
 
 def test_start_without_an_arm_is_refused_and_names_what_is_missing(graph, outputs):
