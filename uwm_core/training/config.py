@@ -60,6 +60,8 @@ class ModelTraining:
         clip_norm: Largest norm of the gradient.
         ema_decay: Decay of the averaged weights, which are the ones that are kept.
         action_weight: Weight of the action loss against the next observation's.
+        given: Checkpoint of the same sizes and normaliser whose weights are the start (path or
+            bundled name); its codec comes along.
     """
 
     iterations: int = 2000
@@ -71,6 +73,7 @@ class ModelTraining:
     clip_norm: float = 1.0
     ema_decay: float = 0.995
     action_weight: float = 1.0
+    given: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("iterations", "batch", "draws", "learning_rate", "clip_norm"):

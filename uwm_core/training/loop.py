@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 from uwm_core.batch import Batch
-from uwm_core.checkpoint import Checkpoint, save_checkpoint
+from uwm_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from uwm_core.data.dataset import BatchPlan, WindowReader
 from uwm_core.data.normalize import Normalizer
 from uwm_core.data.split import Split, split_episodes
 from uwm_core.data.windows import ROLES, Rows, Steps, Windows, cut_windows
 from uwm_core.embodiment import Embodiment
-from uwm_core.errors import StoreError
+from uwm_core.errors import CheckpointError, StoreError
 from uwm_core.spec import dump_spec
 from uwm_core.training.codec import CodecTask, cache_latents, next_latent, take_codec
 from uwm_core.training.config import ModelTraining, TrainConfig, model_config
@@ -223,7 +223,10 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = WorldModel(model_config(config, data.embodiment))
-    _learn_codec(model, config, data, out, resume=resume, quiet=quiet)
+    if config.model.given is not None:
+        _take_weights(model, data, config.model.given)
+    else:
+        _learn_codec(model, config, data, out, resume=resume, quiet=quiet)
     latents = cache_latents(model, data.steps, quiet=quiet)
     task = ModelTask(model, data, latents, config)
 
@@ -244,6 +247,18 @@ def train(
     plan = _plan(config.model, config, data.stamp(config))
     optimise(task, replace(plan, on_save=save), out, resume=resume, quiet=quiet)
     return out / "checkpoint"
+
+
+def _take_weights(model: WorldModel, data: Data, name: str) -> None:
+    """Start from a checkpoint's weights, which are only right with its sizes and its units."""
+    checkpoint = load_checkpoint(name)
+    if checkpoint.config != model.config:
+        raise CheckpointError(f"{name} has other sizes than the model of this run")
+    if checkpoint.normalizer.dumps() != data.normalizer.dumps():
+        raise CheckpointError(
+            f"{name} was trained with another normaliser than {data.source or 'this store'} gives"
+        )
+    model.load_state_dict(checkpoint.build().state_dict())
 
 
 def _learn_codec(

@@ -116,6 +116,27 @@ def test_a_given_codec_is_taken_as_it_is(
     assert {entry["phase"] for entry in read_journal(tmp_path)} == {"model", "model_validation"}
 
 
+def test_a_run_can_start_from_given_weights_of_its_own_units_alone(
+    tiny_config: TrainConfig, tiny_data: Data, whole: Path, tmp_path: Path
+) -> None:
+    given = dataclasses.replace(
+        tiny_config.model, given=str(whole / "checkpoint"), iterations=1, learning_rate=1e-9
+    )
+    config = dataclasses.replace(tiny_config, model=given)
+    train(config, tiny_data, tmp_path / "on", quiet=True)
+    first, second = (
+        load_checkpoint(out / "checkpoint").weights for out in (whole, tmp_path / "on")
+    )
+    assert all(torch.allclose(first[key], second[key], atol=1e-6) for key in first)
+    other = Data.prepare(
+        dataclasses.replace(tiny_data.steps, action=tiny_data.steps.action * 2),
+        tiny_data.embodiment,
+        config,
+    )
+    with pytest.raises(CheckpointError, match="another normaliser"):
+        train(config, other, tmp_path / "off", quiet=True)
+
+
 class Scalar:
     """Learn one number: (weight - 3)^2, or worse."""
 
