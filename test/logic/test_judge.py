@@ -88,6 +88,14 @@ def test_fast_chunk_is_clipped_not_dropped():
     assert verdict.trajectory.violations(LIMITS) == []
 
 
+def test_start_is_judged_by_the_first_command_not_by_where_the_chunk_leads():
+    """A quick chunk that starts at the arm was once refused, since its third action is far."""
+    quick = judge(chunk(ramp(1.8, length=6), stamp_ns=NOW - 150_000_000), situation(), RULES)
+    assert quick.kind == "clip", quick.reason
+    far = judge(chunk(ramp(1.8, length=6) + 0.4), situation(), RULES)
+    assert (far.cause, "first command" in far.reason) == (Cause.JUMP, True)
+
+
 def test_gripper_stays_between_closed_and_open():
     for asked, given_m in ((-1.0, 0.0), (0.03, 0.03), (5.0, EMBODIMENT.gripper.max_width_m)):
         verdict = judge(chunk(gripper=asked), situation(), RULES)

@@ -244,7 +244,7 @@ def test_passing_trouble_holds_and_heals_by_itself(bench, fault, word):
         (lambda bench: bench.chunk(embodiment="other"), "other"),
         (lambda bench: bench.chunk(names=[f"x{i}" for i in range(8)]), "names"),
         (lambda bench: bench.chunk(length=3), "numbers"),
-        (lambda bench: bench.chunk(HOME + np.full((12, 7), 0.6)), "rad from the next"),
+        (lambda bench: bench.chunk(HOME + np.full((12, 7), 1.0)), "rad from the next"),
         (lambda bench: bench.chunk(np.where(np.arange(12)[:, None] > 5, 1e6, HOME)), "limit"),
     ],
     ids=["another embodiment", "other names", "malformed", "far away", "1e6"],
@@ -293,7 +293,7 @@ def test_far_first_command_is_not_started(bench):
     bench.graph.wait(lambda: len(bench.status) > 3, "status")
     answer = bench.call("run")
     assert not answer.success
-    assert "rad from the next action" in answer.message
+    assert "rad from the first command" in answer.message
     assert bench.trajectories == []
 
 

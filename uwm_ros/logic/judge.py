@@ -29,6 +29,8 @@ _NS = 1e9
 _FUTURE_S = 0.2
 # An action due sooner than this share of a period cannot be reached in time: the next one is.
 _SOONEST = 0.5
+# How long a controller may take to follow its plan.
+_LAG_S = 0.15
 # How many times the velocity limit between two actions still counts as a limit to be clipped.
 _WILD = 4.0
 _PERIOD_TOLERANCE = 0.01
@@ -249,9 +251,17 @@ def _arm(
     start, velocity = (measured, np.zeros_like(measured))
     if situation.plan is not None:
         start, velocity = situation.plan.sample(now_ns)
-    arm = arm[ahead]
-    _check_jumps(arm, measured, chunk.period_ns / _NS, rules)
-    times_ns = np.concatenate([[now_ns], dues_ns[ahead]])
+    first, arm, dues_ns = arm[0], arm[ahead], dues_ns[ahead]
+    # A measured arm lags behind its plan by some time, hence by more when it is fast.
+    _check_near("plan", start - measured, _LAG_S * np.abs(velocity), rules)
+    if situation.plan is None:
+        # What the policy wanted at the moment it saw: later actions may be on their way already.
+        _check_near("first command", first - measured, np.zeros_like(measured), rules)
+    else:
+        ahead_s = float(dues_ns[0] - now_ns) / _NS
+        _check_near("next action", arm[0] - start, ahead_s * rules.limits.velocity, rules)
+    _check_wild(arm, chunk.period_ns / _NS, rules)
+    times_ns = np.concatenate([[now_ns], dues_ns])
     wanted = through(times_ns, np.vstack([start, arm]), velocity)
     # An arm that stands outside its margin may come back, but not go further.
     limits = _containing(rules.limits, start)
@@ -265,16 +275,21 @@ def _arm(
     return limited, f"clipped: over the {broken[0]}"
 
 
-def _check_jumps(arm: Floats, measured: Floats, period_s: float, rules: Rules) -> None:
-    """Refuse what no clipping should hide: a first action far from the arm, wild steps."""
-    tolerance, names = rules.safety.start_tolerance_rad, rules.limits.names
-    jump = np.abs(arm[0] - measured)
-    j = int(np.argmax(jump))
-    if not jump[j] <= tolerance:
+def _check_near(what: str, distance: Floats, extra: Floats, rules: Rules) -> None:
+    """Refuse a jump that no clipping should hide; `extra` (J,) rad is what motion explains."""
+    allowed = rules.safety.start_tolerance_rad + extra
+    j = int(np.argmax(np.abs(distance) - allowed))
+    if not abs(distance[j]) <= allowed[j]:
         raise _Held(
             Cause.JUMP,
-            f"{names[j]} is {jump[j]:.3g} rad from the next action, allowed are {tolerance:g} rad",
+            f"{rules.limits.names[j]} is {abs(distance[j]):.3g} rad from the {what},"
+            f" allowed are {allowed[j]:.3g} rad",
         )
+
+
+def _check_wild(arm: Floats, period_s: float, rules: Rules) -> None:
+    """Refuse actions far beyond a limit, and steps that no arm can make."""
+    tolerance, names = rules.safety.start_tolerance_rad, rules.limits.names
     outside = np.maximum(rules.limits.low - arm, arm - rules.limits.high).max(axis=0)
     j = int(np.argmax(outside))
     if not outside[j] <= tolerance:
