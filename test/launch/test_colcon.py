@@ -64,7 +64,7 @@ def test_colcon_build_gives_messages_code_config_launch_files_and_programs(works
     for stack in ("policy", "record", "sim"):
         assert (share / "launch" / f"{stack}.launch.py").is_file()
     assert (share / "config" / "embodiments" / "fr3.yaml").is_file()
-    nodes = {p.stem for p in ROOT.glob("uwm_ros/nodes/[a-z]*.py")}
+    nodes = {p.stem for p in workspace.glob("src/uwm_ros/uwm_ros/nodes/[a-z]*.py")}
     programs = {p.name for p in (prefix / "lib" / "uwm_ros").iterdir() if os.access(p, os.X_OK)}
     assert programs == {*nodes, "uwm"}
 

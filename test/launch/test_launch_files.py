@@ -27,9 +27,11 @@ import json, os, pathlib, sys, yaml
 words, given = sys.argv[1:], {{"parameters": {{}}, "rules": []}}
 for flag, value in zip(words, words[1:]):
     if flag == "--params-file":
-        content = yaml.safe_load(pathlib.Path(value).read_text())
-        given["parameters"] |= content["/**"]["ros__parameters"]
-    elif flag == "-r":
+        # One section: for every node here, for the node's own full name from launch_ros.
+        # Its lists carry the tag of a Python tuple, which ROS overlooks.
+        (section,) = yaml.full_load(pathlib.Path(value).read_text()).values()
+        given["parameters"] |= section["ros__parameters"]
+    elif flag == "-r" and value != "__ns:=/":
         given["rules"].append(value)
 given["rules"].sort()
 given["dds"] = {{n: os.environ[n] for n in {DDS_PROFILE_VARIABLES!r} if n in os.environ}}
@@ -59,7 +61,10 @@ ARGUMENTS = {
 
 
 def seen(folder: Path, count: int) -> dict[str, object]:
+    end_s = time.monotonic() + 120
     while len(files := sorted(folder.glob("*.json"))) < count:
+        if time.monotonic() > end_s:
+            pytest.fail(f"only {[path.stem for path in files]} of {count} programs were started")
         time.sleep(0.05)
     return {path.stem: json.loads(path.read_text()) for path in files}
 
