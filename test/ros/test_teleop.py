@@ -87,14 +87,14 @@ def span_ns(messages):
 
 def test_label_is_clean_and_the_command_is_it_plus_noise(graph, outputs):
     Arm(graph)
-    built(graph, noise_m=0.03, seed=2)
+    built(graph, noise_m=0.03, seed=19)  # its first gust blows from 0.14 s to 0.38 s
     labels, commands, percents = outputs
     begin(graph)
     # By the stamps, and not by counting: a busy machine publishes less often. Gusts follow time.
-    graph.wait(lambda: labels and span_ns(labels) > 2_500_000_000, "2.5 s of labels")
+    graph.wait(lambda: labels and span_ns(labels) > 400_000_000, "0.4 s of labels")
     graph.wait(lambda: percents, "the gripper")
     graph.call(Trigger, "teleop/stop")
-    assert min(offsets(labels, commands)) < 1e-12  # quiet between gusts
+    assert min(offsets(labels, commands)) < 1e-12  # quiet before the gust
     assert max(offsets(labels, commands)) > 1e-4
     assert list(labels[0].name) == list(commands[0].joint_names) == list(fr3.ARM_JOINTS)
     assert {m.data for m in percents} == {1.0}

@@ -36,6 +36,7 @@ from uwm_ros.logic.teleoperation import MODES, JointReading, Order, Pilot, Pilot
 from uwm_ros.msg import SimTask
 
 _FRAME = "fr3_link0"
+_STALE_NS = 200_000_000  # older joint states are not acted on
 _SILENT_NS = 1_000_000_000  # a busy machine stalls for some hundred ms; a dead arm for good
 
 
@@ -69,6 +70,7 @@ class Teleop(Node):
         self._lead = to_duration(round(self._lead_s * 1e9))
         self._arm, self._hand = self._action_channels()
         self._joints: JointReading | None = None
+        self._stale_since_ns: int | None = None
         self._gripper_m: float | None = None
         self._task: SimTask | None = None
         self._subscribe()
@@ -86,13 +88,25 @@ class Teleop(Node):
         if self._pilot is None or self._task is None or self._joints is None:
             return
         now = now_ns(self)
-        if now - self._joints.stamp_ns > _SILENT_NS:
-            self._pilot = None
-            self.get_logger().error("stopped: no joint states for 1 s; call teleop/start again")
+        if now - self._joints.stamp_ns > _STALE_NS:
+            self._wait_for_arm(now)
             return
+        self._stale_since_ns = None
         gripper_m = 0.0 if self._gripper_m is None else self._gripper_m
         order = self._pilot.order(now, self._joints, gripper_m, _cube_pose(self._task))
         self._publish(order, now)
+
+    def _wait_for_arm(self, moment_ns: int) -> None:
+        """Publish nothing on an old joint state; give up after a second.
+
+        The second counts from when it is noticed: after a stall of this very process the newest
+        state may still wait in the queue.
+        """
+        if self._stale_since_ns is None:
+            self._stale_since_ns = moment_ns
+        elif moment_ns - self._stale_since_ns > _SILENT_NS:
+            self._pilot = None
+            self.get_logger().error("stopped: no joint states for 1 s; call teleop/start again")
 
     def _publish(self, order: Order, moment_ns: int) -> None:
         label = JointState(name=list(fr3.ARM_JOINTS), position=order.label_rad.tolist())
@@ -130,7 +144,7 @@ class Teleop(Node):
             noise_m=self._noise_m,
             lead_s=self._lead_s,
         )
-        self._pilot = Pilot(config, now)
+        self._pilot, self._stale_since_ns = Pilot(config, now), None
         response.message = f"{config.mode}, seed {config.seed}"
         self.get_logger().info(f"started: {response.message}")
         return response
