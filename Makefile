@@ -116,7 +116,8 @@ $(VENV)/.messages: CMakeLists.txt package.xml $(wildcard msg/*.msg srv/*.srv) $(
 # --- checks that are too slow for `make test` --------------------------------------------------
 
 colcon: setup
-	@$(BIN)/python -m pytest -m slow test/launch $(ARGS)
+	@$(BIN)/pip install -q -c $(VENV)/constraints.txt colcon-common-extensions colcon-ros
+	$(BIN)/python -m pytest -m slow test/launch $(ARGS)
 
 clean:
 	@rm -rf build install log out .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -47,6 +47,8 @@ def environment() -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COLCON", "AMENT"))}
     env["PATH"] = f"{BIN}:{env['PATH']}"
     env["AMENT_PREFIX_PATH"] = env["CMAKE_PREFIX_PATH"] = sys.prefix
+    # Without it colcon asks make to wait for an idle machine, which may never come.
+    env["MAKEFLAGS"] = "-j2"
     return env
 
 
