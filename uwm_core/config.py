@@ -82,6 +82,9 @@ class DiffusionConfig:
             only).
         noise_probability: Share of training timesteps at pure noise, where a modality is
             marginalised ("flow" only).
+        next_obs_answer: What the network says of the next observation: the velocity, or the clean
+            latents ("flow" only). A token that carries more numbers than its share of the width
+            cannot pass their noise through, so a small network should say "clean".
     """
 
     objective: Literal["flow", "epsilon"] = "flow"
@@ -90,6 +93,7 @@ class DiffusionConfig:
     clip_sample: bool = True
     given_probability: float = 0.2
     noise_probability: float = 0.2
+    next_obs_answer: Literal["velocity", "clean"] = "velocity"
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "sample_steps")
@@ -99,6 +103,10 @@ class DiffusionConfig:
             min(self.given_probability, self.noise_probability) >= 0 and total <= 1,
             "given_probability and noise_probability must be at least 0 and together at most 1, "
             f"got {self.given_probability} and {self.noise_probability}",
+        )
+        _require(
+            self.objective == "flow" or self.next_obs_answer == "velocity",
+            f"next_obs_answer {self.next_obs_answer!r} needs the objective 'flow'",
         )
         _require(
             self.objective == "flow" or self.sample_steps <= self.train_steps,
@@ -340,7 +348,7 @@ PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
             images=ImageConfig(size=(96, 96), shift_px=4),
             action_size=8,
             state_size=8,
-            diffusion=DiffusionConfig(objective="flow", sample_steps=8),
+            diffusion=DiffusionConfig(objective="flow", sample_steps=8, next_obs_answer="clean"),
             codec=CodecConfig(kind="conv", channels=8, factor=8, width=64),
             encoder=EncoderConfig(kind="conv", features=128, shared=False, width=48),
             patch=(1, 3, 3),

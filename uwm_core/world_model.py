@@ -18,7 +18,7 @@ from uwm_core.diffusion.modes import Mode, Pair, Role
 from uwm_core.diffusion.modes import mode as mode_named
 from uwm_core.diffusion.sampler import Ask
 from uwm_core.diffusion.sampler import sample as walk
-from uwm_core.diffusion.schedule import make_schedule
+from uwm_core.diffusion.schedule import make_schedule, velocity_towards
 from uwm_core.errors import ShapeError, check_shape
 from uwm_core.latents.codec import make_codec
 from uwm_core.model.denoiser import Denoiser
@@ -43,6 +43,10 @@ class WorldModel(nn.Module):
         self.codec = make_codec(config.codec)
         self.observer = Observer(config)
         self.denoiser = Denoiser(config, time_scale=self.schedule.time_scale)
+
+    @property
+    def _says_clean(self) -> bool:
+        return self.config.diffusion.next_obs_answer == "clean"
 
     # Images and latents
 
@@ -142,12 +146,10 @@ class WorldModel(nn.Module):
         answers = self.answer(noisy, times, condition)
         if weights is None:
             weights = Pair(*(torch.ones_like(t, dtype=torch.bool) for t in times))
-        action, next_obs = (
-            _mean_error(answer, self.schedule.target(*ends), rows)
-            for answer, ends, rows in zip(
-                answers, zip(clean, noise, strict=True), weights, strict=True
-            )
-        )
+        targets = Pair(*map(self.schedule.target, clean, noise))
+        if self._says_clean:
+            targets = targets._replace(next_obs=clean.next_obs)
+        action, next_obs = map(_mean_error, answers, targets, weights)
         return Losses(total=action + next_obs, action=action, next_obs=next_obs)
 
     def answer(self, noisy: Pair[Tensor], times: Pair[Tensor], condition: Tensor) -> Pair[Tensor]:
@@ -290,7 +292,11 @@ class WorldModel(nn.Module):
         def ask(index: int, now: Pair[Tensor]) -> Pair[Tensor | None]:
             action = net.action_tokens(now.action) if fixed.action is None else fixed.action
             next_obs = net.next_tokens(now.next_obs) if fixed.next_obs is None else fixed.next_obs
-            return Pair(*net.trunk(action, next_obs, [m[index] for m in layers], want=want))
+            answers = Pair(*net.trunk(action, next_obs, [m[index] for m in layers], want=want))
+            if self._says_clean and answers.next_obs is not None:
+                towards = velocity_towards(answers.next_obs, now.next_obs, float(times[index]))
+                answers = answers._replace(next_obs=towards)
+            return answers
 
         return ask
 

@@ -77,6 +77,11 @@ class Schedule(ABC):
         return walk
 
 
+def velocity_towards(clean: Tensor, noisy: Tensor, time: float) -> Tensor:
+    """Velocity of the straight line from ``clean`` at 0 through ``noisy`` at ``time`` above 0."""
+    return (noisy - clean) / time
+
+
 def _per_row(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (like.ndim - 1))  # (B,) -> (B, 1, ...)
 
