@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from uwm_core.config import PRESETS
 from uwm_core.errors import CheckpointError
+from uwm_core.presets import PRESETS
 from uwm_core.published import place, sort_out
 from uwm_core.world_model import WorldModel
 

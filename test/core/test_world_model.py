@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from uwm_core.batch import EXPERT, PLAY, VIDEO, Batch
-from uwm_core.config import PRESETS, CodecConfig, EncoderConfig, ImageConfig
+from uwm_core.config import CodecConfig, DiffusionConfig, EncoderConfig, ImageConfig
 from uwm_core.diffusion.modes import MODES, Pair
 from uwm_core.errors import ShapeError, UnknownNameError
+from uwm_core.presets import PRESETS
 from uwm_core.world_model import WorldModel
 
 TINY = replace(
@@ -25,11 +26,19 @@ TINY = replace(
 SIZE = 4
 
 
-@pytest.fixture(params=["flow", "epsilon"])
+OBJECTIVES = {
+    "flow": DiffusionConfig(objective="flow", sample_steps=4),
+    "flow, clean answer": DiffusionConfig(
+        objective="flow", sample_steps=4, next_obs_answer="clean"
+    ),
+    "epsilon": DiffusionConfig(objective="epsilon", sample_steps=4),
+}
+
+
+@pytest.fixture(params=OBJECTIVES)
 def model(request) -> WorldModel:
     torch.manual_seed(0)
-    diffusion = replace(TINY.diffusion, objective=request.param)
-    model = WorldModel(replace(TINY, diffusion=diffusion))
+    model = WorldModel(replace(TINY, diffusion=OBJECTIVES[request.param]))
     for parameter in model.denoiser.parameters():  # as after training: no zeros
         torch.nn.init.normal_(parameter, std=0.1)
     return model
@@ -164,6 +173,27 @@ def test_sampling_is_the_plain_loop_of_whole_answers(model):
             answer = model.answer(Pair(action, other), Pair(*now), condition)
             action = schedule.step(action, answer[0], times, index)
     torch.testing.assert_close(ours, action, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("model", ["flow, clean answer"], indirect=True)
+def test_one_step_of_a_clean_answer_is_the_answer(model):
+    """From pure noise in one step, the walk ends where the network says the end is."""
+    model.eval()
+    sample = batch(EXPERT)
+    noise = torch.randn(SIZE, 2, *TINY.latent_shape)
+    end = model.sample(
+        sample.images,
+        sample.state,
+        "forward_dynamics",
+        action=sample.action,
+        steps=1,
+        next_noise=noise,
+    ).next_latent
+    with torch.no_grad():
+        condition = model.observe(sample.images, sample.state)
+        times = Pair(torch.zeros(SIZE), torch.ones(SIZE))
+        answer = model.answer(Pair(sample.action, noise), times, condition)
+    torch.testing.assert_close(end, answer.next_obs, atol=1e-5, rtol=0)
 
 
 def test_a_missing_or_superfluous_modality_is_named(model):

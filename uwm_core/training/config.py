@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from uwm_core.config import CodecConfig, EncoderConfig, ModelConfig, preset
+from uwm_core.config import CodecConfig, EncoderConfig, ModelConfig
 from uwm_core.data.windows import ROLES
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import StoreError, UnknownNameError
+from uwm_core.presets import preset
 
 
 def _require(condition: bool, text: str) -> None:

@@ -7,7 +7,7 @@ import torch
 from uwm_core.config import DiffusionConfig
 from uwm_core.diffusion.modes import MODES, Pair, Role, mode
 from uwm_core.diffusion.sampler import sample
-from uwm_core.diffusion.schedule import make_schedule
+from uwm_core.diffusion.schedule import make_schedule, velocity_towards
 from uwm_core.errors import UnknownNameError
 
 FLOW = DiffusionConfig(objective="flow")
@@ -71,6 +71,16 @@ def test_flow_target_is_the_derivative_of_the_noisy_value():
     torch.testing.assert_close(
         (after - before) / 0.01, schedule.target(clean, noise), atol=1e-4, rtol=0
     )
+
+
+def test_a_clean_answer_means_the_velocity_of_the_line_through_it():
+    schedule = make_schedule(FLOW)
+    clean, noise = torch.randn(3, 6), torch.randn(3, 6)
+    for time in (0.125, 0.5, 1.0):
+        noisy = schedule.add_noise(clean, noise, torch.full((3,), time))
+        torch.testing.assert_close(
+            velocity_towards(clean, noisy, time), schedule.target(clean, noise), atol=1e-5, rtol=0
+        )
 
 
 def test_flow_times_spend_what_was_asked_on_both_ends():

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from uwm_core.config import PRESETS
 from uwm_core.model.blocks import Attention, Modulation
 from uwm_core.model.denoiser import Denoiser
 from uwm_core.model.embed import Patches
+from uwm_core.presets import PRESETS
 
 SMALL = replace(PRESETS["sim_small"], width=32, depth=2, time_width=16)
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from uwm_core.config import PRESETS
 from uwm_core.errors import ShapeError
 from uwm_core.model.encoders import SoftArgmax
 from uwm_core.model.observe import Observer
+from uwm_core.presets import PRESETS
 
 SMALL = PRESETS["sim_small"]
 
