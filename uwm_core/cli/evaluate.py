@@ -16,7 +16,7 @@ from uwm_core.data.store import Store
 from uwm_core.data.windows import Steps
 from uwm_core.errors import CheckpointError, UwmError
 from uwm_core.figures import Figure
-from uwm_core.policy import Policy
+from uwm_core.policy import IMAGINE_STEPS, Policy
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,7 +34,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--windows", type=int, default=256, help="windows per role (default 256)")
     parser.add_argument("--first-seed", type=int, default=900_000, help="seed of attempt 1")
     parser.add_argument("--execute", type=int, default=6, help="actions executed per chunk")
-    parser.add_argument("--sample-steps", type=int, metavar="K", help="network calls per answer")
+    parser.add_argument("--sample-steps", type=int, metavar="K", help="network calls per chunk")
+    parser.add_argument(
+        "--imagine-steps",
+        type=int,
+        default=IMAGINE_STEPS,
+        metavar="K",
+        help=f"network calls per imagined image (default {IMAGINE_STEPS})",
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of torch")
     parser.add_argument("--json", action="store_true", help="one JSON object per figure")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
@@ -63,7 +70,9 @@ def _on_store(args: argparse.Namespace) -> tuple[Figure, ...]:
         raise CheckpointError(
             f"{args.checkpoint} is of another embodiment than {args.store}: {difference[0]}"
         )
-    config = EvaluateConfig(windows=args.windows, sample_steps=args.sample_steps)
+    config = EvaluateConfig(
+        windows=args.windows, sample_steps=args.sample_steps, imagine_steps=args.imagine_steps
+    )
     found = evaluate(checkpoint, Steps.of_store(store), config)
     if args.sheet:
         ahead_s = checkpoint.config.window.chunk / checkpoint.config.window.rate_hz

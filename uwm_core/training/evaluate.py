@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uwm_core.batch import SampleOptions
 from uwm_core.checkpoint import Checkpoint
 from uwm_core.data.dataset import WindowReader
 from uwm_core.data.windows import ROLES, Rows, Steps, cut_windows
 from uwm_core.errors import StoreError
 from uwm_core.figures import Figure
+from uwm_core.policy import IMAGINE_STEPS
 from uwm_core.training.loop import fingerprint
 from uwm_core.training.metrics import action_error, latent_error, other_episode, pixel_error
 from uwm_core.training.optim import seeded
@@ -35,13 +35,15 @@ class EvaluateConfig:
         windows: Windows per role at most, evenly spread.
         batch: Windows answered at once.
         seed: Of the first noises and the shuffled actions.
-        sample_steps: Network calls per answer; None takes the checkpoint's number.
+        sample_steps: Network calls per chunk of actions; None takes the checkpoint's number.
+        imagine_steps: Network calls per imagined image; by default what a `Policy` takes.
     """
 
     windows: int = 256
     batch: int = 64
     seed: int = 0
     sample_steps: int | None = None
+    imagine_steps: int = IMAGINE_STEPS
 
     def __post_init__(self) -> None:
         if self.windows < 1 or self.batch < 1:
@@ -231,7 +233,11 @@ class _Asked:
         for n, part in enumerate(self._parts()):
             given = self._next[part] if mode == "inverse_dynamics" else None
             sample = self._model.sample_from(
-                self._condition[part], mode, next_latent=given, **self._options(n)
+                self._condition[part],
+                mode,
+                next_latent=given,
+                steps=self._config.sample_steps,
+                generator=seeded(self._config.seed, 4, n),
             )
             answers.append(sample.action)
         return action_error(torch.cat([x for x in answers if x is not None]), self._read.action)
@@ -259,7 +265,11 @@ class _Asked:
         for n, part in enumerate(self._parts()):
             given = None if action is None else action[part]
             sample = self._model.sample_from(
-                self._condition[part], mode, action=given, **self._options(n)
+                self._condition[part],
+                mode,
+                action=given,
+                steps=self._config.imagine_steps,
+                generator=seeded(self._config.seed, 4, n),
             )
             answers.append(sample.next_latent)
         return torch.cat([x for x in answers if x is not None])
@@ -280,10 +290,6 @@ class _Asked:
     def _parts(self) -> Iterator[slice]:
         for start in range(0, len(self._index), self._config.batch):
             yield slice(start, min(start + self._config.batch, len(self._index)))
-
-    def _options(self, part: int) -> SampleOptions:
-        generator = seeded(self._config.seed, 4, part)
-        return {"steps": self._config.sample_steps, "generator": generator}
 
 
 def _repeat_last(images: Tensor) -> Tensor:
