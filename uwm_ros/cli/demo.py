@@ -24,7 +24,6 @@ from uwm_ros.operator.attempt import (
     summary,
     table_row,
 )
-from uwm_ros.operator.client import Operator
 from uwm_ros.operator.film import FilmWriter, Reel
 from uwm_ros.operator.private_graph import private_graph
 from uwm_ros.operator.reel_feed import feed
@@ -81,29 +80,23 @@ def play(
     )
     attempts: list[Attempt] = []
     with private_graph(policy_stack(options), args.output / "log") as operator:
-        runner = AttemptRunner(operator)
-        reel = _reel(operator, embodiment) if film is not None else None
+        reel = Reel(cameras=embodiment.camera_names)
+        if film is not None:
+            feed(reel, operator, embodiment)
+        runner = AttemptRunner(operator, on_start=reel.clear)
         say("starting simulation, policy, executor and imagination ...")
         runner.wait_until_ready()
         say(TABLE_HEADER)
         for number in range(1, args.attempts + 1):
-            if reel is not None:
-                reel.clear()
             attempt = runner.run(number, args.first_seed + number - 1)
             attempts.append(attempt)
             say(table_row(attempt))
             sys.stdout.flush()
-            if reel is not None and film is not None:
+            if film is not None:
                 outcome = "lifted" if attempt.success else "not lifted"
                 for frame in reel.frames(f"attempt {number} of {args.attempts}: {outcome}"):
                     film.write(frame)
     return attempts
-
-
-def _reel(operator: Operator, embodiment: Embodiment) -> Reel:
-    reel = Reel(cameras=embodiment.camera_names)
-    feed(reel, operator, embodiment)
-    return reel
 
 
 @contextlib.contextmanager

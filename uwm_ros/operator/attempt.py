@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,9 +57,11 @@ class AttemptRunner:
 
     Attributes:
         operator: On the graph where simulation, policy and executor live.
+        on_start: Called when the scene is reset and the policy has seen it, right before the run.
     """
 
     operator: Operator
+    on_start: Callable[[], None] = lambda: None
     _inference_s: list[float] = field(default_factory=list)
     _arrival_s: list[float] = field(default_factory=list)
     _hold_reasons: list[str] = field(default_factory=list)
@@ -97,6 +99,7 @@ class AttemptRunner:
         for kept in (self._inference_s, self._arrival_s, self._hold_reasons, self._factors):
             kept.clear()
         self._listening = False
+        self.on_start()
         begin_s = time.monotonic()
         try:
             operator.call("executor/run", Trigger)

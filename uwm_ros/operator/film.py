@@ -104,8 +104,9 @@ def _tile(page: Image.Image, corner: tuple[int, int], image: np.ndarray | None, 
     else:
         picture = Image.fromarray(image).resize((TILE, TILE), Image.Resampling.BICUBIC)
         page.paste(picture, corner)
-    draw.rectangle((x, y, x + 8 + 7 * len(label), y + 17), fill=PAPER)
-    draw.text((x + 4, y + 2), label, INK, font=_font(11))
+    font = _font(11)
+    draw.rectangle((x, y, x + 8 + draw.textlength(label, font=font), y + 17), fill=PAPER)
+    draw.text((x + 4, y + 2), label, INK, font=font)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
