@@ -31,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--expert", type=int, default=200, help="lift demonstrations")
     parser.add_argument("--play", type=int, default=100, help="play episodes")
     parser.add_argument("--first-seed", type=int, default=0, help="seed of the first episode")
-    parser.add_argument("--play-s", type=float, default=8.0, help="length of a play episode")
+    parser.add_argument("--play-s", type=float, default=7.0, help="length of a play episode")
     parser.add_argument("--expert-s", type=float, default=12.0, help="longest lift demonstration")
     parser.add_argument("--embodiment", default="fr3_sim", help="name or YAML file")
 
