@@ -14,8 +14,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -120,8 +121,9 @@ class Bringup:
             raise UwmError("this bringup is running already; stop it first")
         self._log_folder.mkdir(parents=True, exist_ok=True)
         try:
-            for process in self._processes:
-                self._running.append(self._start(process))
+            with _interruptible():
+                for process in self._processes:
+                    self._running.append(self._start(process))
         except BaseException:
             self.stop()
             raise
@@ -234,6 +236,25 @@ def node_command(process: Process, parameter_file: Path) -> list[str]:
     for before, after in process.remappings:
         arguments += ["-r", f"{before}:={after}"]
     return [sys.executable, "-m", process.module, "--ros-args", *arguments]
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let children inherit a SIGINT that means something.
+
+    A shell leaves SIGINT ignored in what it starts in the background, and programs keep that; one
+    that is caught is the default again in a child.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or before is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _dies_with_parent() -> list[str]:

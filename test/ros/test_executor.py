@@ -58,7 +58,9 @@ class Bench:
         self.graph.wait(
             lambda: self.node.count_publishers(ARM) == 1 and self.status, "the executor"
         )
-        self.graph.wait(lambda: self.status[-1].observation_age_s >= 0, "a measured arm")
+        self.graph.wait(
+            lambda: self.status and self.status[-1].observation_age_s >= 0, "a measured arm"
+        )
 
     def now_ns(self):
         return self.node.get_clock().now().nanoseconds
@@ -92,7 +94,7 @@ class Bench:
         assert answer.success, answer.message
 
     def reaches(self, state):
-        self.graph.wait(lambda: self.status[-1].state == state, f"state {state}")
+        self.graph.wait(lambda: self.status and self.status[-1].state == state, f"state {state}")
         return self.status[-1]
 
     def running(self):
@@ -150,7 +152,7 @@ def test_chunk_becomes_one_stamped_trajectory_with_velocities(bench):
 
 def test_next_chunk_starts_on_the_plan_being_executed(bench):
     bench.running()
-    bench.graph.wait(lambda: bench.status[-1].chunk_age_s > 0.3, "time to pass")
+    bench.graph.wait(lambda: bench.status and bench.status[-1].chunk_age_s > 0.3, "time to pass")
     age_s = 0.3
     bench.chunk(ramp(0.1, 15)[3:], age_s=age_s - 0.3)
     bench.graph.wait(lambda: len(bench.trajectories) == 2, "a second trajectory")
@@ -256,7 +258,7 @@ def test_lasting_trouble_holds_for_the_operator(bench, fault, word):
     sent = len(bench.trajectories)
     bench.chunk()
     bench.chunk()
-    bench.graph.wait(lambda: bench.status[-1].chunk_age_s > 0.5, "time to pass")
+    bench.graph.wait(lambda: bench.status and bench.status[-1].chunk_age_s > 0.5, "time to pass")
     assert bench.status[-1].state == "holding"
     assert len(bench.trajectories) <= sent + 1
     bench.all_commands_keep_the_limits()

@@ -111,9 +111,11 @@ def test_silent_camera_stops_the_chunks_and_is_named_until_it_comes_again(seat, 
     seat.graph.wait(lambda: any("wrist" in text for text in said()), "diagnostics")
     seat.robot.silent.clear()
     seat.more_chunks()
-    seat.graph.wait(lambda: seat.status[-1].reason == "", "no reason")
+    seat.graph.wait(lambda: seat.status and seat.status[-1].reason == "", "no reason")
     seat.robot.silent.add("state/joint_pos")
-    seat.graph.wait(lambda: "franka/joint_states" in seat.status[-1].reason, "the reason")
+    seat.graph.wait(
+        lambda: seat.status and "franka/joint_states" in seat.status[-1].reason, "the reason"
+    )
     before = len(seat.chunks)
     seat.status.clear()
     seat.graph.wait(lambda: len(seat.status) > 1, "status")
@@ -158,7 +160,7 @@ def test_failing_model_is_a_reason_and_no_end(seat, tiny):
     seat.add(tiny, load, autostart=True)
     seat.more_chunks()
     broken.set()
-    seat.graph.wait(lambda: "out of memory" in seat.status[-1].reason, "the reason")
+    seat.graph.wait(lambda: seat.status and "out of memory" in seat.status[-1].reason, "the reason")
     broken.clear()
     seat.more_chunks()
 
