@@ -22,6 +22,9 @@ from uwm_ros.operator.client import GraphError, Operator
 from uwm_ros.srv import ResetSim
 
 TIME_LIMIT_S = 12.0
+# An arm that jumps home leaves pictures and joint states of two scenes in the policy's buffers for
+# a moment; a chunk that answers such a mixture means nothing.
+SETTLE_S = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +139,7 @@ class AttemptRunner:
         if chunk is None:
             return False
         age_s = _seconds(task.header.stamp) - _seconds(chunk.header.stamp)
-        return bool(age_s < task.elapsed_s)
+        return bool(age_s < task.elapsed_s - SETTLE_S)
 
     def _success(self, seed: int) -> bool:
         task = self.operator.newest.get("sim/task")
