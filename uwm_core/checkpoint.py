@@ -114,7 +114,6 @@ def save_checkpoint(
         NORMALIZER: checkpoint.normalizer.dumps(),
         TRAINING: json.dumps(dict(checkpoint.training), indent=2, sort_keys=True) + "\n",
         CARD: model_card(
-            path.name,
             checkpoint.config,
             checkpoint.embodiment,
             checkpoint.training,

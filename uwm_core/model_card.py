@@ -16,7 +16,7 @@ library_name: uwm_ros
 tags: [robotics, world-model, diffusion, ros2]
 ---
 
-# {name}
+# A world model for {embodiment}
 
 A Unified World Model (one diffusion transformer over an action chunk and the next observation)
 for the embodiment `{embodiment}`. {description}
@@ -40,7 +40,6 @@ It refuses to drive a robot whose embodiment means other numbers than `embodimen
 
 
 def model_card(
-    name: str,
     config: ModelConfig,
     embodiment: Embodiment,
     training: Mapping[str, Any],
@@ -50,7 +49,6 @@ def model_card(
     """Markdown with the front matter that the hub reads.
 
     Args:
-        name: Name of the checkpoint.
         config: The model.
         embodiment: The robot.
         training: `training.json`; "data" and "metrics" become tables when they are there.
@@ -59,7 +57,6 @@ def model_card(
     height, width = config.images.size
     window = config.window
     return _CARD.format(
-        name=name,
         embodiment=embodiment.name,
         description=embodiment.description.strip(),
         views=", ".join(config.views),
