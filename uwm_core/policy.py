@@ -202,10 +202,10 @@ class Policy:
         )
         return self._chunk(sample.action, observation)
 
-    def warm_up(self) -> None:
-        """Answer once about nothing, so that the first real answer is not the slowest."""
+    def blank_observation(self) -> Observation:
+        """An observation of the right form that shows nothing: black images, zero state."""
         steps = self.window.history
-        observation = Observation(
+        return Observation(
             stamp_ns=0,
             images={
                 name: np.zeros((steps, *camera.size, 3), np.uint8)
@@ -216,6 +216,10 @@ class Policy:
                 for key, vector in self.embodiment.state.items()
             },
         )
+
+    def warm_up(self) -> None:
+        """Answer once about nothing, so that the first real answer is not the slowest."""
+        observation = self.blank_observation()
         for _ in range(2):
             self.act(observation, seed=0)
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import numpy as np
 
 from uwm_core.figures import Figure
-from uwm_core.records import Observation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,19 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
     policy = Policy.load(args.checkpoint, device=args.device, threads=args.threads)
     policy.warm_up()
-    embodiment, steps = policy.embodiment, policy.window.history
-    random = np.random.default_rng(0)
-    observation = Observation(
-        stamp_ns=0,
-        images={
-            name: random.integers(0, 256, (steps, *camera.size, 3), dtype=np.uint8)
-            for name, camera in embodiment.cameras.items()
-        },
-        state={
-            key: np.zeros((steps, vector.size), np.float32)
-            for key, vector in embodiment.state.items()
-        },
-    )
+    observation = policy.blank_observation()
     chunk = policy.act(observation, seed=0)
     timings = {
         "act": _times_s(lambda: policy.act(observation, seed=0), args.runs),

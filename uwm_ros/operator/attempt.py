@@ -17,6 +17,7 @@ import numpy as np
 from std_srvs.srv import Trigger
 
 from uwm_core.figures import Figure
+from uwm_ros.bridge.clock import now_ns, to_ns
 from uwm_ros.msg import ActionChunk, ExecutorStatus, SimTask
 from uwm_ros.operator.client import GraphError, Operator
 from uwm_ros.srv import ResetSim
@@ -138,7 +139,7 @@ class AttemptRunner:
         task = self.operator.newest["sim/task"]
         if chunk is None:
             return False
-        age_s = _seconds(task.header.stamp) - _seconds(chunk.header.stamp)
+        age_s = (to_ns(task.header.stamp) - to_ns(chunk.header.stamp)) / 1e9
         return bool(age_s < task.elapsed_s - SETTLE_S)
 
     def _success(self, seed: int) -> bool:
@@ -156,8 +157,7 @@ class AttemptRunner:
 
     def _on_chunk(self, msg: Any) -> None:
         self._inference_s.append(float(msg.inference_s))
-        now_s = self.operator.node.get_clock().now().nanoseconds * 1e-9
-        self._arrival_s.append(now_s - _seconds(msg.header.stamp))
+        self._arrival_s.append((now_ns(self.operator.node) - to_ns(msg.header.stamp)) / 1e9)
 
 
 def table_row(attempt: Attempt) -> str:
@@ -209,7 +209,3 @@ def _percentiles(values_s: Sequence[float]) -> tuple[float, float]:
         return float("nan"), float("nan")
     p50, p95 = np.percentile(np.asarray(values_s), [50, 95])
     return float(p50), float(p95)
-
-
-def _seconds(stamp: Any) -> float:
-    return float(stamp.sec + stamp.nanosec * 1e-9)
