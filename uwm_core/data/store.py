@@ -178,6 +178,10 @@ class Store:
             raise UnknownNameError("array", key, self.keys)
         return StoredArray(self._group[f"data/{key}"])
 
+    def mask(self, key: str) -> npt.NDArray[np.bool_]:
+        """Which rows of an array are real: (N,) bool."""
+        return np.ones(self.steps, bool)
+
     def state(self) -> npt.NDArray[np.float32]:
         """All state vectors side by side: (N, S) float32, in the embodiment's order."""
         parts = [self.array(f"obs.{key}")[:] for key in self.embodiment.state]
