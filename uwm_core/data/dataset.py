@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from uwm_core.data.normalize import Affine, Normalizer
 from uwm_core.data.plan import BatchPlan
 from uwm_core.data.windows import VIDEO, Flags, Rows, Steps, Windows
+from uwm_core.errors import StoreError, UwmError
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,17 +128,31 @@ class Loader:
     ) -> None:
         self._batches = _Batches(reader, plan, next_images)
         self._workers, self._ahead = workers, ahead
-        self._coming: Iterator[WindowBatch] | None = None
+        self._coming: Iterator[WindowBatch | UwmError] | None = None
         self._next = 0
 
     def batch(self, number: int) -> WindowBatch:
-        """Batch ``number``, counted from 0."""
+        """Batch ``number``, counted from 0.
+
+        Raises:
+            StoreError: It cannot be read, or a worker was ended by someone else.
+        """
         if not self._workers:
-            return self._batches[number]
+            return self._batches.read(number)
         if self._coming is None or number != self._next:
             self._coming = self._start(number)
         self._next = number + 1
-        return next(self._coming)
+        try:
+            found = next(self._coming)
+        except RuntimeError as error:  # torch's word for a worker that is gone
+            self.close()
+            raise StoreError(
+                f"a process that reads batches ahead has ended ({str(error).splitlines()[0]}); "
+                "with fewer workers, or more shared memory in /dev/shm, it would have worked"
+            ) from error
+        if isinstance(found, UwmError):
+            raise found
+        return found
 
     def close(self) -> None:
         """End the workers; a later `batch` starts them again."""
@@ -149,7 +164,7 @@ class Loader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self, first: int) -> Iterator[WindowBatch]:
+    def _start(self, first: int) -> Iterator[WindowBatch | UwmError]:
         self.close()
         numbers = range(first, sys.maxsize)
         return iter(
@@ -164,13 +179,20 @@ class Loader:
         )
 
 
-class _Batches(Dataset[WindowBatch]):
+class _Batches(Dataset[WindowBatch | UwmError]):
     """Batch by number, as DataLoader wants it."""
 
     def __init__(self, reader: WindowReader, plan: BatchPlan, next_images: bool) -> None:
         self._reader, self._plan, self._next_images = reader, plan, next_images
 
-    def __getitem__(self, number: int) -> WindowBatch:
+    def __getitem__(self, number: int) -> WindowBatch | UwmError:
+        # Handed over as a value: DataLoader would make a page of traceback of one line.
+        try:
+            return self.read(number)
+        except UwmError as error:
+            return error
+
+    def read(self, number: int) -> WindowBatch:
         return self._reader.read(self._plan.windows_of(number), next_images=self._next_images)
 
 

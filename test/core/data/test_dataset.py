@@ -14,6 +14,7 @@ from uwm_core.data.dataset import Loader, WindowBatch, WindowReader
 from uwm_core.data.normalize import Affine, Normalizer
 from uwm_core.data.plan import BatchPlan, Sampling
 from uwm_core.data.windows import EpisodeSpan, Steps, Valid, Windows, cut_windows
+from uwm_core.errors import StoreError
 
 N = 60
 
@@ -97,7 +98,7 @@ def same(one: WindowBatch, other: WindowBatch) -> bool:
     return all(torch.equal(*pair) for pair in pairs)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_batches_are_the_same_for_any_number_of_workers_and_from_any_start(
     steps: Steps, windows: Windows, workers: int
 ) -> None:
@@ -115,6 +116,47 @@ def test_no_worker_outlives_its_loader(steps: Steps, windows: Windows) -> None:
         loader.batch(0)
         assert len(multiprocessing.active_children()) == 2
     assert multiprocessing.active_children() == []
+
+
+class Broken:
+    """Images of which none can be read."""
+
+    shape = (N, 2, 2, 3)
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        raise StoreError("x.zarr: row 3 of obs.front is damaged")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_one_line_from_any_process(
+    steps: Steps, windows: Windows, workers: int
+) -> None:
+    broken = dataclasses.replace(steps, images={"front": Broken()})
+    plan = BatchPlan(windows, Sampling(batch=5))
+    with Loader(WindowReader(broken, windows, UNIT), plan, workers=workers) as loader:
+        for number in (0, 1):
+            with pytest.raises(StoreError, match=r"^x\.zarr: row 3 of obs\.front is damaged$"):
+                loader.batch(number)
+
+
+def test_a_killed_worker_is_one_line_and_the_next_batch_starts_others(
+    steps: Steps, windows: Windows
+) -> None:
+    plan = BatchPlan(windows, Sampling(batch=5))
+    reader = WindowReader(steps, windows, UNIT)
+    with Loader(reader, plan, workers=1) as loader:
+        loader.batch(0)
+        (child,) = multiprocessing.active_children()
+        child.kill()
+        child.join()
+        with pytest.raises(StoreError, match="reads batches ahead has ended") as caught:
+            for number in range(1, 9):
+                loader.batch(number)
+        assert "\n" not in str(caught.value)
+        assert same(loader.batch(3), Loader(reader, plan).batch(3))
 
 
 def test_what_is_not_real_reads_as_the_middle_and_is_masked(steps: Steps) -> None:
