@@ -52,9 +52,7 @@ def _source(word: str, stores: int) -> Source:
         raise StoreError(f"{word}: the share of a store must be between 0 and 1, like {path}:0.3")
     store = Store.open(word if wanted is None else path)
     steps = Steps.of_store(store, memory_bytes=MEMORY_BYTES // stores)
-    return Source(
-        name=Path(str(store.path)).name, steps=steps, embodiment=store.embodiment, share=wanted
-    )
+    return Source(name=store.name, steps=steps, embodiment=store.embodiment, share=wanted)
 
 
 def run(args: argparse.Namespace) -> int:
