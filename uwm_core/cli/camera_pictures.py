@@ -2,9 +2,9 @@
 """Pictures for benchmarks of stores: the simulated arm in motion, as a real camera would see it.
 
 A rendered picture is too easy for any coding. So surfaces get a fixed fine texture, and pixels the
-noise of a sensor: shot and read noise behind a Bayer pattern, interpolated to full colour, which
-makes it lumpy in colour as that of real cameras is. Without the simulator a smooth moving pattern
-stands for the scene.
+noise of a sensor: shot and read noise behind a Bayer pattern, interpolated to full colour. The
+camera's picture has twice the size and is then averaged down, as a conversion does. Without the
+simulator a smooth moving pattern stands for the scene.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ READ_NOISE = 1.2
 """Spread of a black pixel, of 255."""
 SHOT_NOISE = 0.03
 """Variance per brightness, of 255: 2.3 of 255 in mid-grey, a webcam indoors."""
-TEXTURE = 0.08
+TEXTURE = 0.04
 """Spread of the brightness of a surface, as a share of it."""
 STEPS_PER_PICTURE = 50  # physics steps of 2 ms: pictures at 10 Hz
 
@@ -42,8 +42,9 @@ def pictures(
         SimulatorError: The simulator cannot draw here.
     """
     rng = np.random.default_rng(seed)
-    texture = {view: _texture(size, rng) for view in VIEWS}
-    clean = _rendered(count, size, rng) if simulate else _patterns(count, size)
+    full = (2 * size[0], 2 * size[1])
+    texture = {view: _texture(full, rng) for view in VIEWS}
+    clean = _rendered(count, full, rng) if simulate else _patterns(count, full)
     for step in clean:
         yield {view: _as_seen(step[view], texture[view], rng) for view in VIEWS}
 
@@ -94,16 +95,18 @@ def _texture(size: tuple[int, int], rng: np.random.Generator) -> Floats:
     )
     across[0, 0] = np.inf  # no mean
     grain = np.fft.irfft2(np.fft.rfft2(rng.normal(size=size)) / across, s=size)
-    return (1 + TEXTURE * grain / grain.std()).astype(np.float32)[..., None]
+    brightness: Floats = (1 + TEXTURE * grain / grain.std()).astype(np.float32)
+    return brightness[..., None]
 
 
 def _as_seen(picture: Picture, texture: Floats, rng: np.random.Generator) -> Picture:
-    """One picture through surface and sensor."""
+    """One picture through surface, sensor and the halving of its size."""
     light = np.clip(picture * texture, 0, 255)
-    noise = rng.standard_normal(light.shape, np.float32) * np.sqrt(
-        READ_NOISE**2 + SHOT_NOISE * light
-    )
-    seen: Picture = np.clip(np.rint(light + _demosaiced(noise)), 0, 255).astype(np.uint8)
+    spread = np.sqrt(READ_NOISE**2 + SHOT_NOISE * light)
+    noise = rng.standard_normal(light.shape, np.float32) * spread
+    full = np.clip(np.rint(light + _demosaiced(noise)), 0, 255)
+    half = full.reshape(len(full) // 2, 2, -1, 2, 3).mean(axis=(1, 3))
+    seen: Picture = np.rint(half).astype(np.uint8)
     return seen
 
 

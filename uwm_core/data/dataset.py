@@ -8,21 +8,18 @@ before and T after the chunk, never the chunk's own.
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
+from uwm_core.data.ahead import Ahead, Images, blank
 from uwm_core.data.normalize import Affine, Normalizer
 from uwm_core.data.plan import BatchPlan
 from uwm_core.data.windows import VIDEO, Flags, Rows, Steps, Windows
-from uwm_core.errors import StoreError, UwmError
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,27 +71,49 @@ class WindowReader:
             index: Window numbers.
             next_images: Whether to read the next observation's images.
         """
+        images = blank(self.shapes(len(index), next_images=next_images))
+        self.read_images(index, images)
+        return self.join(index, images)
+
+    def shapes(self, count: int, *, next_images: bool) -> dict[str, tuple[int, ...]]:
+        """Per camera the shape of the images of ``count`` windows: (2 or 1, B, T, H, W, 3).
+
+        First those before the chunk, then, with ``next_images``, those after it.
+        """
+        head = (1 + next_images, count, self.windows.history)
+        return {camera: (*head, *self._images[camera].shape[1:]) for camera in self._cameras}
+
+    def read_images(self, index: Rows, out: Images) -> None:
+        """Read the images of windows ``index`` into arrays of the given `shapes`."""
+        for camera, images in out.items():
+            # All rows at once: an array that decodes reads every row of the batch only once.
+            rows = [self.windows.observation_rows(index), self.windows.next_rows(index)]
+            flat = np.concatenate(rows[: len(images)]).reshape(-1)  # (2 B T), or (B T)
+            _read_into(self._images[camera], flat, images.reshape(len(flat), *images.shape[3:]))
+
+    def join(self, index: Rows, images: Images) -> WindowBatch:
+        """A batch of the images that were read and everything else, which lies in memory."""
         windows = self.windows
-        before, after = windows.observation_rows(index), windows.next_rows(index)
-        # One read per camera for both: an array that decodes sees all of a batch's rows at once.
-        views = self._views(np.stack([before, after]) if next_images else before[None])
-        role = windows.role[index]
+        before, role = windows.observation_rows(index), windows.role[index]
+        views = {camera: torch.from_numpy(image) for camera, image in images.items()}
+        both = all(len(view) == 2 for view in views.values())
         return WindowBatch(
             images={camera: view[0] for camera, view in views.items()},
             state=None if self._state is None else torch.from_numpy(self._state[before]),
             action=torch.from_numpy(self._action[windows.action_rows(index)]),
             action_mask=torch.from_numpy(role != VIDEO),
-            next_images={name: view[1] for name, view in views.items()} if next_images else None,
-            next_rows=after,
+            next_images={camera: view[1] for camera, view in views.items()} if both else None,
+            next_rows=windows.next_rows(index),
             role=torch.from_numpy(role),
         )
 
-    def _views(self, rows: Rows) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for camera in self._cameras:
-            read = np.ascontiguousarray(self._images[camera][rows.reshape(-1)])
-            found[camera] = torch.from_numpy(read.reshape(*rows.shape, *read.shape[1:]))
-        return found  # (2, B, T, H, W, 3) each, or (1, ...)
+
+def _read_into(array: Any, rows: Rows, out: npt.NDArray[np.uint8]) -> None:
+    """Rows (n,) of an array to where they are wanted, without a copy where it knows how."""
+    if hasattr(array, "read_into"):
+        array.read_into(rows, out)
+    else:
+        out[...] = array[rows]
 
 
 def _scaled(scale: Affine, values: npt.NDArray[np.float32], real: Flags) -> npt.NDArray[np.float32]:
@@ -126,10 +145,9 @@ class Loader:
         ahead: int = 2,
         next_images: bool = True,
     ) -> None:
-        self._batches = _Batches(reader, plan, next_images)
+        self._reader, self._plan, self._next_images = reader, plan, next_images
         self._workers, self._ahead = workers, ahead
-        self._coming: Iterator[WindowBatch | UwmError] | None = None
-        self._next = 0
+        self._coming: Ahead | None = None
 
     def batch(self, number: int) -> WindowBatch:
         """Batch ``number``, counted from 0.
@@ -137,25 +155,24 @@ class Loader:
         Raises:
             StoreError: It cannot be read, or a worker was ended by someone else.
         """
+        index = self._plan.windows_of(number)
         if not self._workers:
-            return self._batches.read(number)
-        if self._coming is None or number != self._next:
-            self._coming = self._start(number)
-        self._next = number + 1
-        try:
-            found = next(self._coming)
-        except RuntimeError as error:  # torch's word for a worker that is gone
+            return self._reader.read(index, next_images=self._next_images)
+        if self._coming is None or number != self._coming.number:
             self.close()
-            raise StoreError(
-                f"a process that reads batches ahead has ended ({str(error).splitlines()[0]}); "
-                "with fewer workers, or more shared memory in /dev/shm, it would have worked"
-            ) from error
-        if isinstance(found, UwmError):
-            raise found
-        return found
+            self._coming = Ahead(
+                self._read_images,
+                self._reader.shapes(len(index), next_images=self._next_images),
+                number,
+                workers=self._workers,
+                depth=self._ahead,
+            )
+        return self._reader.join(index, self._coming.take())
 
     def close(self) -> None:
         """End the workers; a later `batch` starts them again."""
+        if self._coming is not None:
+            self._coming.close()
         self._coming = None
 
     def __enter__(self) -> Loader:
@@ -164,37 +181,5 @@ class Loader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self, first: int) -> Iterator[WindowBatch | UwmError]:
-        self.close()
-        numbers = range(first, sys.maxsize)
-        return iter(
-            DataLoader(
-                self._batches,
-                batch_size=None,
-                sampler=numbers,
-                num_workers=self._workers,
-                prefetch_factor=self._ahead,
-                worker_init_fn=_leave_ctrl_c_to_the_parent,
-            )
-        )
-
-
-class _Batches(Dataset[WindowBatch | UwmError]):
-    """Batch by number, as DataLoader wants it."""
-
-    def __init__(self, reader: WindowReader, plan: BatchPlan, next_images: bool) -> None:
-        self._reader, self._plan, self._next_images = reader, plan, next_images
-
-    def __getitem__(self, number: int) -> WindowBatch | UwmError:
-        # Handed over as a value: DataLoader would make a page of traceback of one line.
-        try:
-            return self.read(number)
-        except UwmError as error:
-            return error
-
-    def read(self, number: int) -> WindowBatch:
-        return self._reader.read(self._plan.windows_of(number), next_images=self._next_images)
-
-
-def _leave_ctrl_c_to_the_parent(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    def _read_images(self, number: int, out: Images) -> None:
+        self._reader.read_images(self._plan.windows_of(number), out)

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,21 +146,59 @@ def test_a_damaged_image_is_one_line_from_any_process(
                 loader.batch(number)
 
 
-def test_a_killed_worker_is_one_line_and_the_next_batch_starts_others(
+def test_a_killed_worker_is_one_line_and_the_next_loader_is_whole(
     steps: Steps, windows: Windows
 ) -> None:
     plan = BatchPlan(windows, Sampling(batch=5))
     reader = WindowReader(steps, windows, UNIT)
-    with Loader(reader, plan, workers=1) as loader:
+    with Loader(reader, plan, workers=2) as loader:
         loader.batch(0)
-        (child,) = multiprocessing.active_children()
-        child.kill()
-        child.join()
-        with pytest.raises(StoreError, match="reads batches ahead has ended") as caught:
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
+        with pytest.raises(StoreError, match=r"read batch \d+ has ended") as caught:
             for number in range(1, 9):
                 loader.batch(number)
         assert "\n" not in str(caught.value)
+        loader.close()
         assert same(loader.batch(3), Loader(reader, plan).batch(3))
+
+
+def test_a_batch_that_is_kept_stays_what_it_was(steps: Steps, windows: Windows) -> None:
+    plan, reader = BatchPlan(windows, Sampling(batch=5)), WindowReader(steps, windows, UNIT)
+    with Loader(reader, plan, workers=2) as loader:
+        kept = [loader.batch(n) for n in range(12)]
+        part = loader.batch(12).images["front"][1:2].permute(0, 4, 1, 2, 3)
+        for number in range(13, 40):
+            loader.batch(number)
+    plain = Loader(reader, plan)
+    assert all(same(batch, plain.batch(n)) for n, batch in enumerate(kept))
+    assert torch.equal(part, plain.batch(12).images["front"][1:2].permute(0, 4, 1, 2, 3))
+
+
+def test_workers_end_with_a_parent_that_is_killed() -> None:
+    script = """
+import multiprocessing, os, signal
+from uwm_core.data.ahead import Ahead
+ahead = Ahead(lambda n, out: None, {"front": (1, 2)}, 0, workers=3, depth=2)
+ahead.take()
+print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    children = [int(word) for word in done.stdout.split()]
+    assert len(children) == 3
+    deadline = time.monotonic() + 10
+    while any(is_running(child) for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_what_is_not_real_reads_as_the_middle_and_is_masked(steps: Steps) -> None:
