@@ -166,20 +166,22 @@ def _figure(
 
 
 def _our_batches(path: Path, batch: int) -> Batches:
-    store = Store.open(path)
-    steps = Steps.of_store(store, memory_bytes=0)
-    windows = cut_windows(steps.episodes, history=HISTORY, chunk=CHUNK, hold=False)
-    robot = store.embodiment
-    normalizer = Normalizer.fit(
-        steps,
-        range(len(steps.episodes)),
-        action_names=robot.action_names,
-        state_names=robot.state_names,
-    )
-    reader = WindowReader(steps, windows, normalizer)
-    plan = BatchPlan(windows, Sampling(batch=batch))
-
     def endless(workers: int) -> Iterator[object]:
+        # As `uwm train` does: without workers the reading process has the cores to itself.
+        store = Store.open(path, threads=1 if workers else len(os.sched_getaffinity(0)))
+        steps = Steps.of_store(store, memory_bytes=0)
+        windows = cut_windows(
+            steps.episodes, history=HISTORY, chunk=CHUNK, hold=False, valid=steps.valid
+        )
+        robot = store.embodiment
+        normalizer = Normalizer.fit(
+            steps,
+            range(len(steps.episodes)),
+            action_names=robot.action_names,
+            state_names=robot.state_names,
+        )
+        reader = WindowReader(steps, windows, normalizer)
+        plan = BatchPlan(windows, Sampling(batch=batch))
         with Loader(reader, plan, workers=workers) as loader:
             for number in itertools.count():
                 yield loader.batch(number)
