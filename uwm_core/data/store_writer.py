@@ -86,6 +86,8 @@ class StoreWriter:
             raise
         self._written = metadata_files(self._root)
         self._episodes = list(self._root.episodes)
+        # Whether a row is in some columns only, because the disk was full in the middle of it.
+        self._torn = False
 
     def _check_same(self, embodiment: Embodiment, images: ImageCoding | None) -> None:
         if differences := self._root.embodiment.difference(embodiment):
@@ -163,10 +165,12 @@ class StoreWriter:
         real["action"] = len(row.action) == len(self.embodiment.action)
         for key in [*(f"obs.{key}" for key in self.embodiment.state), "action"]:
             self._check_shape(key, values[key])
+        self._torn = True
         for key, value in values.items():
             self._columns[f"data/{key}"].add(value)
         for key, is_real in real.items():
             self._columns[mask_name(key)].add(is_real)
+        self._torn = False
 
     def _check_keys(
         self, kind: str, given: Mapping[str, Any], known: Mapping[str, Any], *, whole: bool = False
@@ -190,8 +194,10 @@ class StoreWriter:
                 ``software`` if it has none.
 
         Raises:
-            StoreError: If there are none.
+            StoreError: If there are none, or one of them could not be written.
         """
+        if self._torn:
+            raise StoreError(f"{self.location}: a row could not be written; drop its episode first")
         start = self._ended
         if self.steps == start:
             raise StoreError(f"{self.location}: an episode of {record.source!r} has no steps")
@@ -235,9 +241,14 @@ class StoreWriter:
         """Forget the rows of the episode in progress."""
         for column in self._rows():
             column.truncate(self._ended)
+        self._torn = False
 
     def commit(self) -> None:
-        """Make the episodes ended so far durable, and visible to whoever opens the store."""
+        """Make the episodes ended so far durable, and visible to whoever opens the store.
+
+        Raises:
+            StoreError: If a file cannot be written; the store is then as it was.
+        """
         root = self._root.with_episodes(self._episodes, SOFTWARE)
         changed = {
             name: data for name, data in metadata_files(root).items() if self._written[name] != data
@@ -246,6 +257,8 @@ class StoreWriter:
             changed.update(column.unwritten())
         self._files.write(changed)
         self._written.update((name, changed[name]) for name in self._written.keys() & changed)
+        for column in self._columns.values():
+            column.wrote()
         if root.episodes != self._root.episodes:
             self._files.write({ROOT_FILE: root.to_json()})
             self._root = root
