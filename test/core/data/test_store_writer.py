@@ -200,10 +200,13 @@ def test_a_step_of_another_shape_is_refused_and_adds_nothing(
     with stores.writer_at(tmp_path / "s.zarr", embodiment) as writer:
         writer.add(stores.step(0))
         small = {"front": np.zeros((4, 4, 3), np.uint8), "wrist": np.zeros((96, 96, 3), np.uint8)}
-        with pytest.raises(ShapeError, match=r"obs\.front must be \(96, 96, 3\)"):
+        with pytest.raises(ShapeError, match=r"image front must be \(96, 96, 3\)"):
             writer.add(dataclasses.replace(stores.step(1), images=small))
         with pytest.raises(ShapeError, match=r"images of the embodiment; differing: \['wrist'\]"):
             writer.add(dataclasses.replace(stores.step(1), images={"front": small["wrist"]}))
+        swapped = {"joint_target": np.zeros(6, "f4"), "gripper_width": np.zeros(2, "f4")}
+        with pytest.raises(ShapeError, match=r"action joint_target must be \(7,\)"):
+            writer.add(dataclasses.replace(stores.step(1), action=swapped))
         assert writer.steps == 1
         writer.end_episode(EpisodeRecord())
         writer.commit()
