@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from uwm_core.data.lazy_image import LazyImage
 from uwm_core.data.messages import NS_PER_S, header_ns, image_rgb, resize, stamp_ns, vector
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UnknownNameError
@@ -72,6 +73,12 @@ class _Entry:
                 value = vector(msg, spec)
             self.value, self.msg = value, None
         return value
+
+    def undecoded(self, spec: Camera) -> LazyImage:
+        """The image as a handle, the same one however often a tick chooses it."""
+        if not isinstance(self.msg, LazyImage):
+            self.msg = LazyImage(self.msg, spec)
+        return self.msg
 
 
 class _Stream:
@@ -304,16 +311,24 @@ class ObservationBuffer:
             task=task,
         )
 
-    def step(self, tick_ns: int) -> Step:
+    def step(self, tick_ns: int, *, decode: bool = True) -> Step:
         """One row of a dataset, actions included if the buffer takes them.
+
+        Args:
+            tick_ns: The tick.
+            decode: Decode the images; if not, the step holds a ``LazyImage`` for each, and the
+                buffer must be asked for images in no other way.
 
         Raises:
             Absent: If a stream has nothing that holds at the tick.
             DataError: If a message cannot be decoded.
         """
+        cameras = self.embodiment.camera_names
         return Step(
             stamp_ns=tick_ns,
-            images=self._group("camera", self.embodiment.camera_names, tick_ns),
+            images=self._group("camera", cameras, tick_ns)
+            if decode
+            else {name: self._chosen(f"camera/{name}", tick_ns) for name in cameras},
             state=self._group("state", self.embodiment.state, tick_ns),
             action=self._group("action", self.embodiment.action, tick_ns),
         )
@@ -323,6 +338,12 @@ class ObservationBuffer:
         return {
             name: self._sample(key, tick_ns) for name, key in keys.items() if key in self._streams
         }
+
+    def _chosen(self, key: str, tick_ns: int) -> Any:
+        stream = self._streams[key]
+        with self._lock:
+            entry, _ = stream.around(tick_ns)
+            return entry.undecoded(stream.spec)
 
     def _sample(self, key: str, tick_ns: int) -> npt.NDArray[Any]:
         stream = self._streams[key]
