@@ -31,6 +31,12 @@ class TopicInfo(NamedTuple):
     messages: int
 
 
+class Place(NamedTuple):
+    path: str
+    offset: int
+    size: int
+
+
 class LazyMessage:
     """A serialized message that is decoded when a field other than its stamp is asked for.
 
@@ -45,6 +51,14 @@ class LazyMessage:
         self._data = data
         self._type = type
         self._message: Any = None
+
+    @property
+    def place(self) -> Place | None:
+        return None
+
+    @classmethod
+    def at(cls, place: Place, type: str) -> LazyMessage:
+        raise NotImplementedError
 
     @property
     def raw(self) -> bytes:
@@ -191,6 +205,16 @@ class BagReader:
         """Bytes on disk."""
         files = self.path.iterdir() if self.path.is_dir() else [self.path]
         return sum(file.stat().st_size for file in files if file.is_file())
+
+    @property
+    def identity(self) -> str:
+        import hashlib
+
+        h = hashlib.sha256()
+        files = self.path.glob("*.mcap") if self.path.is_dir() else [self.path]
+        for f in sorted(files):
+            h.update(f.read_bytes())
+        return h.hexdigest()[:32]
 
     def messages(self, topics: Iterable[str]) -> Iterator[tuple[str, LazyMessage, int]]:
         """Messages of some topics in log order.

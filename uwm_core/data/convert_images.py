@@ -14,11 +14,11 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from uwm_core.data.bag import LazyMessage, Place
 from uwm_core.data.episodes import Span
@@ -27,7 +27,7 @@ from uwm_core.data.lazy_image import LazyImage
 from uwm_core.data.messages import image_rgb, resize
 from uwm_core.data.store_format import ImageCoding
 from uwm_core.data.store_images import encode_image
-from uwm_core.errors import DataError
+from uwm_core.errors import DataError, UwmError
 from uwm_core.records import Step
 from uwm_core.streams import Camera
 
@@ -150,8 +150,10 @@ class PoolCoder:
         try:
             for batch in _batches(rows):
                 waiting.append((batch, self._pool.submit(_code_all, batch.jobs, self._coding)))
-                if len(waiting) >= self._in_flight:
+                while len(waiting) >= self._in_flight or (batch.failure and waiting):
                     yield from _finished(*waiting.popleft())
+                if batch.failure:
+                    raise batch.failure
             while waiting:
                 yield from _finished(*waiting.popleft())
         except BrokenProcessPool:
@@ -168,9 +170,14 @@ class PoolCoder:
 
 
 class _Batch:
-    """Consecutive rows and what is to be coded for them, each image once."""
+    """Consecutive rows and what is to be coded for them, each image once.
+
+    Attributes:
+        failure: What ended the rows, if they came to no good end.
+    """
 
     def __init__(self) -> None:
+        self.failure: UwmError | None = None
         self.rows: list[Row] = []
         self.jobs: list[Job] = []
         self.places: list[dict[str, int]] = []
@@ -187,28 +194,31 @@ class _Batch:
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[_Batch]:
+    """Rows in batches; an error comes with the rows before it, not instead of them."""
     batch = _Batch()
-    for row in rows:
-        batch.add(row)
-        if len(batch.jobs) >= BATCH:
-            yield batch
-            batch = _Batch()
-    if batch.rows:
-        yield batch
+    try:
+        for row in rows:
+            batch.add(row)
+            if len(batch.jobs) >= BATCH:
+                yield batch
+                batch = _Batch()
+    except UwmError as error:
+        batch.failure = error
+    yield batch
 
 
-def _finished(
-    batch: _Batch, future: Future[list[Coded]]
-) -> Iterator[tuple[Row, dict[str, Coded]]]:
+def _finished(batch: _Batch, future: Future[list[Coded]]) -> Iterator[tuple[Row, dict[str, Coded]]]:
     coded = future.result()
     for row, places in zip(batch.rows, batch.places, strict=True):
         yield row, {name: coded[index] for name, index in places.items()}
 
 
-def _lazy_images(row: Row) -> dict[str, LazyImage]:
-    if not isinstance(row.item, Step):
+def _lazy_images(row: Row) -> Mapping[str, LazyImage]:
+    """The images of a row that are to be coded, by camera."""
+    if isinstance(row.item, Hole):
         return {}
-    return {n: image for n, image in row.item.images.items() if isinstance(image, LazyImage)}
+    # A step holds handles in place of pixels here, which its type cannot say.
+    return cast(Mapping[str, LazyImage], row.item.images)
 
 
 def _job(lazy: LazyImage) -> Job:

@@ -40,7 +40,12 @@ class Span:
 
 
 class Spans(Protocol):
-    """The episodes of one bag."""
+    """The episodes of one bag, and what was odd about them."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was odd about them, in sentences."""
+        ...
 
     def at(self, log_ns: int) -> Span | None:
         """The episode that a moment is in, the same object for all its moments; None if none."""
@@ -82,6 +87,7 @@ class GapSpans:
         self._seen = 0
         self._long: list[tuple[int, int]] = []
         self._spans: dict[int, Span] = {}
+        self.notes: tuple[str, ...] = ()
 
     def at(self, log_ns: int) -> Span | None:
         """The episode that a moment is in."""

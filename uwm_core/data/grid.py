@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages to steps on the embodiment's grid, in one pass and with flat memory; no image is decoded.
+"""Messages to steps on the embodiment's grid, in one pass and flat memory; no image is decoded.
 
 The grid begins at the first moment at which every stream is known and ends at the last. A tick at
 which a stream is absent is a ``Hole``; what is done about holes is decided by ``convert``. ``Grid``
@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 from uwm_core.data.bag import BagReader
+from uwm_core.data.lazy_image import LazyImage
 from uwm_core.data.messages import NS_PER_S
 from uwm_core.data.resample import CLOCK_SET, EPOCH_NS, Absent, ObservationBuffer
 from uwm_core.data.topics import resolve_topics
@@ -77,7 +78,10 @@ class Grid:
         patience_s = max(s.max_age_s + s.latency_s for s in streams.values()) + 1.0
         self._horizon_ns = round(max(HORIZON_S, patience_s) * NS_PER_S)
         self._buffer = ObservationBuffer(
-            embodiment, actions=actions, horizon_s=self._horizon_ns / NS_PER_S
+            embodiment,
+            actions=actions,
+            horizon_s=self._horizon_ns / NS_PER_S,
+            view=LazyImage,
         )
         self._keys: dict[str, list[str]] = {}
         for key, stream in streams.items():
@@ -158,7 +162,7 @@ class Grid:
 
     def _at(self, tick: int) -> Step | Hole:
         try:
-            return self._buffer.step(tick, decode=False)
+            return self._buffer.step(tick)
         except Absent as absent:
             newest = self._buffer.newest_ns(absent.key)
             reason = str(absent)

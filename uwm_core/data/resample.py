@@ -17,14 +17,13 @@ from __future__ import annotations
 import bisect
 import collections
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from uwm_core.data.lazy_image import LazyImage
-from uwm_core.data.messages import NS_PER_S, header_ns, image_rgb, resize, stamp_ns, vector
+from uwm_core.data.messages import NS_PER_S, header_ns, picture, stamp_ns, vector
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UnknownNameError
 from uwm_core.records import Observation, Step
@@ -64,21 +63,12 @@ class _Entry:
         self.msg = msg
         self.value: npt.NDArray[Any] | None = None
 
-    def decoded(self, spec: Camera | Vector) -> npt.NDArray[Any]:
+    def decoded(self, spec: Camera | Vector, view: Callable[[Any, Camera], Any]) -> Any:
         msg, value = self.msg, self.value
         if value is None:
-            if isinstance(spec, Camera):
-                value = resize(image_rgb(msg), spec.size)
-            else:
-                value = vector(msg, spec)
+            value = view(msg, spec) if isinstance(spec, Camera) else vector(msg, spec)
             self.value, self.msg = value, None
         return value
-
-    def undecoded(self, spec: Camera) -> LazyImage:
-        """The image as a handle, the same one however often a tick chooses it."""
-        if not isinstance(self.msg, LazyImage):
-            self.msg = LazyImage(self.msg, spec)
-        return self.msg
 
 
 class _Stream:
@@ -182,6 +172,7 @@ class ObservationBuffer:
         history: Steps in an observation (T).
         actions: Take the action streams too, which conversion needs and driving does not.
         horizon_s: How far back samples are kept; by default what the history can reach, and 2 s.
+        view: Decodes an image; conversion gives ``LazyImage``, which leaves that to others.
     """
 
     def __init__(
@@ -191,6 +182,7 @@ class ObservationBuffer:
         *,
         actions: bool = False,
         horizon_s: float | None = None,
+        view: Callable[[Any, Camera], Any] = picture,
     ) -> None:
         self.embodiment = embodiment
         self.history = history
@@ -198,6 +190,7 @@ class ObservationBuffer:
         reach_s = history / embodiment.rate_hz + max(spec.max_age_s for spec in specs.values())
         horizon_ns = round((horizon_s if horizon_s is not None else reach_s + 2.0) * NS_PER_S)
         self._streams = {key: _Stream(key, spec, horizon_ns) for key, spec in specs.items()}
+        self._view = view
         self._lock = threading.Lock()
 
     @property
@@ -311,24 +304,16 @@ class ObservationBuffer:
             task=task,
         )
 
-    def step(self, tick_ns: int, *, decode: bool = True) -> Step:
+    def step(self, tick_ns: int) -> Step:
         """One row of a dataset, actions included if the buffer takes them.
-
-        Args:
-            tick_ns: The tick.
-            decode: Decode the images; if not, the step holds a ``LazyImage`` for each, and the
-                buffer must be asked for images in no other way.
 
         Raises:
             Absent: If a stream has nothing that holds at the tick.
             DataError: If a message cannot be decoded.
         """
-        cameras = self.embodiment.camera_names
         return Step(
             stamp_ns=tick_ns,
-            images=self._group("camera", cameras, tick_ns)
-            if decode
-            else {name: self._chosen(f"camera/{name}", tick_ns) for name in cameras},
+            images=self._group("camera", self.embodiment.camera_names, tick_ns),
             state=self._group("state", self.embodiment.state, tick_ns),
             action=self._group("action", self.embodiment.action, tick_ns),
         )
@@ -339,23 +324,17 @@ class ObservationBuffer:
             name: self._sample(key, tick_ns) for name, key in keys.items() if key in self._streams
         }
 
-    def _chosen(self, key: str, tick_ns: int) -> Any:
-        stream = self._streams[key]
-        with self._lock:
-            entry, _ = stream.around(tick_ns)
-            return entry.undecoded(stream.spec)
-
     def _sample(self, key: str, tick_ns: int) -> npt.NDArray[Any]:
         stream = self._streams[key]
         # Only the choice is locked: decoding an image takes longer than a callback may wait.
         with self._lock:
             before, after = stream.around(tick_ns)
         try:
-            value = before.decoded(stream.spec)
+            value: npt.NDArray[Any] = before.decoded(stream.spec, self._view)
             if after is None:
                 return value
             weight = (tick_ns - before.stamp_ns) / (after.stamp_ns - before.stamp_ns)
-            return _mix(value, after.decoded(stream.spec), weight)
+            return _mix(value, after.decoded(stream.spec, self._view), weight)
         except DataError as error:
             raise DataError(f"{key}: {error}") from None
 
