@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from uwm_core.data.messages import NS_PER_S, header_ns, picture, stamp_ns, vector
+from uwm_core.data.messages import NS_PER_S, header_ns, picture, vector
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UnknownNameError
 from uwm_core.records import Observation, Step
@@ -78,6 +78,7 @@ class _Stream:
         self.key = key
         self.spec = spec
         self.max_age_ns = round(spec.max_age_s * NS_PER_S)
+        self._latency_ns = round(spec.latency_s * NS_PER_S)
         self._horizon_ns = horizon_ns
         self._stamps: list[int] = []
         self._entries: list[_Entry] = []
@@ -92,14 +93,15 @@ class _Stream:
         return self._stamps[0] if self._stamps else None
 
     def push(self, msg: Any, receive_ns: int) -> None:
+        stamp = receive_ns
         if self.spec.clock == "header":
-            header = header_ns(msg)
-            if header == 0:
+            stamp = header_ns(msg)
+            if stamp == 0:
                 self.trouble[ZERO_STAMP] += 1
                 return
-            if abs(header - receive_ns) > EPOCH_NS:
+            if abs(stamp - receive_ns) > EPOCH_NS:
                 self.trouble[OTHER_EPOCH] += 1
-        stamp = stamp_ns(msg, receive_ns, self.spec)
+        stamp -= self._latency_ns
         if self._stamps and stamp <= self._stamps[-1]:
             if stamp == self._stamps[-1]:
                 self.trouble[REPEATED] += 1
