@@ -157,6 +157,8 @@ class StoredArray:
             yield
         except FileNotFoundError:
             raise StoreError(f"{where}: the file is missing") from None
+        except OSError as error:
+            raise StoreError(f"{where}: {error.strerror or error}") from None
         except StoreError as error:
             raise StoreError(f"{where}: {error}") from None
 
