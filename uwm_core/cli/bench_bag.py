@@ -8,6 +8,8 @@ out for the same length.
 from __future__ import annotations
 
 import dataclasses
+import heapq
+import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +36,7 @@ class _Topic(NamedTuple):
 
     name: str
     type: str
-    rate_hz: int
+    rate_hz: float
     delay_ns: int
     messages: list[bytearray]
     stamped: bool = True
@@ -52,15 +54,23 @@ def bench_embodiment() -> Embodiment:
     )
 
 
-def write_bench_bag(path: Path, seconds: float) -> Path:
+def write_bench_bag(
+    path: Path,
+    seconds: float,
+    *,
+    image_size: tuple[int, int] = IMAGE_SIZE,
+    episodes: int = 1,
+) -> Path:
     """Record a synthetic bag.
 
     Args:
         path: Folder of the bag; must not exist.
         seconds: Its length; a second has 83 MB.
+        image_size: (H, W) of its images.
+        episodes: Marked episodes of equal length.
     """
     embodiment = bench_embodiment()
-    topics = list(_topics(embodiment))
+    topics = [*_topics(embodiment, image_size), _marks(seconds / episodes)]
     labels = {"uwm.embodiment": embodiment.to_yaml(), "uwm.task": "bench", "uwm.role": "expert"}
     types = {topic.name: topic.type for topic in topics}
     with BagWriter(path, types, metadata={**labels, "uwm.outcome": "success"}) as writer:
@@ -73,22 +83,29 @@ def write_bench_bag(path: Path, seconds: float) -> Path:
 
 
 def _schedule(topics: list[_Topic], seconds: float) -> Iterator[tuple[int, _Topic, int]]:
-    """Log time, topic and number of every message, in order of time, second by second."""
-    for second in range(int(np.ceil(seconds))):
-        rows = []
-        for place, topic in enumerate(topics):
-            count = round(min(1.0, seconds - second) * topic.rate_hz)
-            for k in range(count):
-                index = second * topic.rate_hz + k
-                stamp_ns = START_NS + index * NS_PER_S // topic.rate_hz + place * 100_000
-                rows.append((stamp_ns + topic.delay_ns, topic, index))
-        yield from sorted(rows, key=lambda row: row[0])
+    """Log time, topic and number of every message, in order of time."""
+
+    def moments(place: int, topic: _Topic) -> Iterator[tuple[int, _Topic, int]]:
+        for index in range(round(seconds * topic.rate_hz)):
+            after_ns = round(index / topic.rate_hz * NS_PER_S) + place * 100_000
+            yield START_NS + after_ns + topic.delay_ns, topic, index
+
+    every = [moments(place, topic) for place, topic in enumerate(topics)]
+    yield from heapq.merge(*every, key=lambda row: row[0])
 
 
-def _topics(embodiment: Embodiment) -> Iterator[_Topic]:
+def _marks(every_s: float) -> _Topic:
+    """Start and stop of one episode after the other, as a recorder marks them."""
+    text = "std_msgs/msg/String"
+    marks = [{"event": "start"}, {"event": "stop", "outcome": "success"}]
+    messages = [_cdr(text, data=json.dumps(mark)) for mark in marks]
+    return _Topic("/recorder/mark", text, 2 / every_s, 0, messages, stamped=False)
+
+
+def _topics(embodiment: Embodiment, image_size: tuple[int, int]) -> Iterator[_Topic]:
     rng = np.random.default_rng(0)
     for number, camera in enumerate(embodiment.cameras.values()):
-        pictures = [_image(_picture(number, k, rng)) for k in range(PICTURES)]
+        pictures = [_image(_picture(image_size, number, k, rng)) for k in range(PICTURES)]
         yield _Topic(f"/{camera.topic}", camera.type, CAMERA_HZ, 2_000_000, pictures)
     for vector in (*embodiment.state.values(), *embodiment.action.values()):
         fast = vector.topic == embodiment.state["joint_pos"].topic
@@ -103,8 +120,10 @@ def _topics(embodiment: Embodiment) -> Iterator[_Topic]:
         yield _Topic(f"/{vector.topic}", vector.type, rate_hz, 300_000, messages, stamped)
 
 
-def _picture(number: int, k: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    rows, columns = np.mgrid[0 : IMAGE_SIZE[0], 0 : IMAGE_SIZE[1]]
+def _picture(
+    size: tuple[int, int], number: int, k: int, rng: np.random.Generator
+) -> npt.NDArray[np.uint8]:
+    rows, columns = np.mgrid[0 : size[0], 0 : size[1]]
     moved = columns + 5 * k
     squares = ((moved // 40 + rows // 40 + number) % 2) * 120
     planes = np.stack([moved * (number + 1) // 8, rows // 2 + columns // 4, squares], -1)
