@@ -48,6 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--skip-bad", action="store_true", help="list bad bags and go on")
     parser.add_argument("--recover", action="store_true", help="take what a killed recorder left")
+    parser.add_argument("--replace", action="store_true", help="take bags that have changed anew")
     parser.add_argument("--overwrite", action="store_true", help="begin the store anew")
     _add_episodes(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no line per bag")
@@ -88,6 +89,7 @@ def config_of(args: argparse.Namespace) -> ConvertConfig:
             holes=args.holes,
             skip_bad=args.skip_bad,
             overwrite=args.overwrite,
+            replace=args.replace,
             recover=args.recover,
             workers=args.jobs,
             images=ImageCoding.parse(args.images) if args.images else None,

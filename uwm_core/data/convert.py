@@ -20,6 +20,7 @@ from uwm_core.data.bag import BagReader
 from uwm_core.data.convert_bag import BagConversion, BagPlan
 from uwm_core.data.convert_config import BagResult, ConvertConfig, Progress, Report, State
 from uwm_core.data.convert_images import ImageCoder, image_coder
+from uwm_core.data.convert_replace import drop_changed
 from uwm_core.data.convert_sources import Source, find_bags, find_sources, size_bytes
 from uwm_core.data.episodes import (
     GapSpans,
@@ -68,6 +69,8 @@ def convert(
     sources = find_sources(bags)
     embodiment = config.embodiment or _embodiment_of(sources, config)
     mode: Literal["append", "overwrite"] = "overwrite" if config.overwrite else "append"
+    if config.replace and not config.overwrite:
+        mode = drop_changed(sources, store_path)
     with StoreWriter(store_path, embodiment, mode=mode, images=config.images) as writer:
         with contextlib.closing(image_coder(writer.images, config.workers)) as coder:
             work = _Conversion(config, writer, coder, sources, progress)

@@ -24,6 +24,8 @@ class ConvertConfig:
         holes: What a hole longer than a stream's ``max_age_s`` does to its episode.
         skip_bad: List bad bags in the report and go on, instead of stopping at the first.
         overwrite: Replace a store of the same name, instead of appending what it lacks.
+        replace: Take bags that have changed since they were converted, instead of refusing them;
+            their old episodes go to the store's trash.
         recover: Convert what is whole of bags that a killed recorder left.
         workers: Processes that decode and code images; 1 does it in this one.
         images: How images are coded in a new store; by default without loss.
@@ -43,6 +45,7 @@ class ConvertConfig:
     holes: Holes = "refuse"
     skip_bad: bool = False
     overwrite: bool = False
+    replace: bool = False
     recover: bool = False
     workers: int = 1
     images: ImageCoding | None = None
