@@ -140,6 +140,15 @@ def resize(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[n
     return np.array(resized)
 
 
+def picture(msg: Any, spec: Camera) -> npt.NDArray[np.uint8]:
+    """A camera's message as it is on the grid: (H, W, 3) uint8, RGB.
+
+    Raises:
+        DataError: If the message cannot be decoded.
+    """
+    return resize(image_rgb(msg), spec.size)
+
+
 def vector(msg: Any, spec: Vector) -> npt.NDArray[np.float32]:
     """Values of one low-dimensional message, in the order and unit of the embodiment.
 
