@@ -94,9 +94,9 @@ def _column(
     others: dict[str, npt.NDArray[np.float64]],
     period_s: float,
 ) -> ColumnTracking:
-    time_s = np.arange(len(wanted)) * period_s
+    time_s = np.arange(len(wanted), dtype=np.float64) * period_s
     lag_s, correlation = _best(time_s, wanted, reached)
-    led = np.interp(time_s - lag_s, time_s, wanted)
+    led = np.asarray(np.interp(time_s - lag_s, time_s, wanted), np.float64)
     inside = slice(int(np.ceil(max(lag_s, 0) / period_s)), None)
     error = (led - reached)[inside]
     found = ColumnTracking(
