@@ -32,6 +32,7 @@ KINDS = {
     "std_msgs/msg/Float32": Float32,
 }
 TOPICS = Embodiment.load("fr3_sim").topics
+JOINTS = [*Embodiment.load("fr3_sim").arm_joints, "fr3_finger_joint1", "fr3_finger_joint2"]
 
 
 class Robot:
@@ -68,7 +69,7 @@ class Robot:
                 message.encoding = "rgb8"
                 message.data.frombytes(bytes([self.number % 256]) * 192)
             if kind is JointState:
-                message.name, message.position = ["a", "b"], [float(self.number), 0.0]
+                message.name, message.position = JOINTS, [float(self.number)] * len(JOINTS)
             publisher.publish(message)
 
     def connected(self):
@@ -150,7 +151,7 @@ def test_message_before_the_start_serves_the_first_tick(graph, status, tmp_path)
     heard(graph, status, 1)
     answer = stop(graph)
     with BagReader(answer.path) as bag:
-        assert {f"/{topic}" for topic in TOPICS} == set(bag.topics)
+        assert {f"/{topic}" for topic in TOPICS} | {"/recorder/mark"} == set(bag.topics)
         assert all(info.messages for info in bag.topics.values())
 
 
