@@ -10,6 +10,8 @@ from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.streams import TRANSPORTS, Transport
 from uwm_ros.logic.recording_buttons import parse_buttons
 
+GIB = 2**30
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecorderOptions:

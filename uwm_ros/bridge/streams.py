@@ -31,6 +31,7 @@ TRANSPORTS = ("raw", "compressed", "both")
 _IMAGE, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _LEAD_IN_S = 1.0
 _LOSSES_S = 1.5
+_STALL_S = 0.5
 
 
 class Streams:
@@ -109,6 +110,7 @@ class Streams:
         """Hand everything to `episode` from now on, its lead-in first."""
         self.take()
         self._lost_before = {topic: tap.lost for topic, tap in self.taps.items()}
+        self._loop.stall_s = 0.0
         with self._gate:
             for health in self.health.values():
                 health.begin(now_ns)
@@ -132,9 +134,16 @@ class Streams:
     def alarms(self, now_ns: int) -> list[Alarm]:
         """What is wrong with the streams now."""
         found = [a for health in self.health.values() for a in health.alarms(now_ns)]
-        for topic in self.taps if self._episode is not None else ():
+        if self._episode is None:
+            return found
+        for topic in self.taps:
             if lost := self.lost(topic):
                 found.append(Alarm(f"{topic} lost", f"{topic}: {lost} messages never arrived"))
+        if self._loop.stall_s > _STALL_S:
+            text = (
+                f"the recorder could not run for {self._loop.stall_s:.1f} s; lighten this computer"
+            )
+            found.append(Alarm("stall", text))
         return found
 
     def facts(self, now_ns: int) -> dict[str, StreamFacts]:

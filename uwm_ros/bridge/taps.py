@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,10 +26,11 @@ from uwm_ros.bridge.qos import matching_profile, publishers
 from uwm_ros.bridge.types import message_class
 
 _POLL_S = 0.005
-# Messages that may wait while this process is busy elsewhere.
-_STALL_S = 2.0
-_MIN_DEPTH = 10
-_UNKNOWN_RATE_DEPTH = 500
+# Messages may wait while this process is kept from running, and while a lost one is asked for again.
+_STALL_S = 4.0
+_MIN_DEPTH = 1000
+_IMAGE_DEPTH = 10
+_UNKNOWN_IMAGE_DEPTH = 100
 
 Deliver = Callable[[bytes, int], None]
 
@@ -80,9 +82,7 @@ class Tap:
         fields = list(self._class.get_fields_and_field_types().values())
         self.stamped = bool(fields) and fields[0] == "std_msgs/Header"
         self._deliver = deliver
-        self._depth = (
-            max(_MIN_DEPTH, math.ceil(rate_hz * _STALL_S)) if rate_hz else _UNKNOWN_RATE_DEPTH
-        )
+        self._depth = _depth(type_name, rate_hz)
         self._use_sim_time = bool(node.get_parameter("use_sim_time").value)
         self._group = _Polled()
         self._numbers: dict[bytes, int] = {}
@@ -182,11 +182,24 @@ class Tap:
         )
 
 
+def _depth(type_name: str, rate_hz: float) -> int:
+    """How many messages may wait; few images, since each is a megabyte."""
+    waiting = math.ceil(rate_hz * _STALL_S)
+    if type_name.endswith("Image"):
+        return max(_IMAGE_DEPTH, waiting) if rate_hz else _UNKNOWN_IMAGE_DEPTH
+    return max(_MIN_DEPTH, waiting)
+
+
 class TapLoop:
-    """The thread that empties the taps."""
+    """The thread that empties the taps.
+
+    Attributes:
+        stall_s: Longest time between two looks; set it to 0 to begin anew.
+    """
 
     def __init__(self) -> None:
         """Start with no taps."""
+        self.stall_s = 0.0
         self._taps: tuple[Tap, ...] = ()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="taps", daemon=True)
@@ -202,6 +215,9 @@ class TapLoop:
         self._thread.join()
 
     def _run(self) -> None:
+        looked_s = time.monotonic()
         while not self._stop.wait(_POLL_S):
+            now_s = time.monotonic()
+            self.stall_s, looked_s = max(self.stall_s, now_s - looked_s), now_s
             for tap in self._taps:
                 tap.take()

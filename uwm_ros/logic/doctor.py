@@ -7,7 +7,6 @@ lines come out: ok, warn or fail, with advice. A recorder refuses to start on wh
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -286,13 +285,11 @@ def _time_source(facts: MachineFacts) -> Line:
     return Line("clock", "ok", "simulated time" if facts.use_sim_time else "system time")
 
 
-def level_of(lines: Iterable[Line]) -> Level:
-    """The worst of them."""
-    levels = {line.level for line in lines}
-    order: tuple[Level, ...] = ("fail", "warn")
-    return next((level for level in order if level in levels), "ok")
+def refuse(lines: Iterable[Line]) -> None:
+    """Raise what failed among lines, with what to do about it.
 
-
-def finite(value: float) -> float | None:
-    """A number that JSON can carry; None for an infinite one."""
-    return value if math.isfinite(value) else None
+    Raises:
+        UwmError: If something failed.
+    """
+    if failed := failures(lines):
+        raise UwmError("; ".join(f"{line.subject} {line.found} ({line.advice})" for line in failed))

@@ -31,6 +31,8 @@ class Shelved(NamedTuple):
     name: str
     path: Path
     outcome: str
+    task: str
+    role: str
 
 
 class Shelf:
@@ -38,7 +40,7 @@ class Shelf:
 
     Attributes:
         directory: The folder.
-        last: The episode that ended or was changed last; None since the start.
+        last: The episode that was judged last; None since the start.
         kept: Episodes kept since the start.
     """
 
@@ -66,7 +68,8 @@ class Shelf:
         """Take a bag that has just been finished with `outcome`."""
         self._before = _UNJUDGED if outcome == DISCARD else DISCARD
         self.kept += outcome != DISCARD
-        return self._place(path, outcome)
+        self.last = self._place(path)
+        return self.last
 
     def undo(self) -> Shelved:
         """Take back the last decision: a kept episode goes to the trash, a discarded one returns.
@@ -103,10 +106,13 @@ class Shelf:
         if not changes:
             raise UwmError(f"nothing to change in {found.name}: give an outcome, a task or a role")
         write_labels(found.path, changes)
-        new = outcome or found.outcome
-        self._before = found.outcome
-        self.kept += (found.outcome == DISCARD) - (new == DISCARD)
-        return self._place(found.path, new)
+        shelved = self._place(found.path)
+        if outcome:
+            self._before = found.outcome
+            self.kept += (found.outcome == DISCARD) - (outcome == DISCARD)
+        if outcome or (self.last is not None and self.last.name == shelved.name):
+            self.last = shelved
+        return shelved
 
     def note(self, text: str, name: str = "") -> Shelved:
         """Add a remark to an episode.
@@ -131,8 +137,7 @@ class Shelf:
             return self.last
         for path in (self.directory / name, self._trash / name):
             if "/" not in name and path.is_dir():
-                outcome = read_labels(path).get("uwm.outcome", _UNJUDGED)
-                return Shelved(name, path, outcome)
+                return _shelved(path)
         raise UnknownNameError("episode", name, self.names())
 
     def names(self) -> list[str]:
@@ -148,16 +153,23 @@ class Shelf:
     def _trash(self) -> Path:
         return self.directory / TRASH
 
-    def _place(self, path: Path, outcome: str) -> Shelved:
-        folder = self._trash if outcome == DISCARD else self.directory
+    def _place(self, path: Path) -> Shelved:
+        """Move a bag to where its label says that it belongs."""
+        shelved = _shelved(path)
+        folder = self._trash if shelved.outcome == DISCARD else self.directory
         target = folder / path.name
         if target != path:
             folder.mkdir(parents=True, exist_ok=True)
             if target.exists():
                 raise UwmError(f"{target} exists already; move it away first")
             os.replace(path, target)
-        self.last = Shelved(path.name, target, outcome)
-        return self.last
+        return shelved._replace(path=target)
+
+
+def _shelved(path: Path) -> Shelved:
+    labels = read_labels(path)
+    outcome, role = labels.get("uwm.outcome", _UNJUDGED), labels.get("uwm.role", ROLES[0])
+    return Shelved(path.name, path, outcome, labels.get("uwm.task", ""), role)
 
 
 def remarks_of(labels: Mapping[str, str]) -> list[str]:

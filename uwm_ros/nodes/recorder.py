@@ -14,19 +14,13 @@ goes into `trash/`; nothing is ever deleted.
 from __future__ import annotations
 
 import gc
-import json
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Joy
-from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-import uwm_core
-from uwm_core.data.bag import BagWriter
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 from uwm_ros.bridge.clock import now_ns
@@ -34,22 +28,19 @@ from uwm_ros.bridge.diagnostics import Diagnostics, Level
 from uwm_ros.bridge.machine import free_bytes, machine_facts
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import reliable
-from uwm_ros.bridge.recorder_options import RecorderOptions
-from uwm_ros.bridge.recorder_status import fill_streams, stream_figures
+from uwm_ros.bridge.recorder_options import GIB, RecorderOptions
+from uwm_ros.bridge.recorder_status import fill_streams
 from uwm_ros.bridge.runtime import run_node
 from uwm_ros.bridge.streams import Streams
+from uwm_ros.bridge.takes import Takes
 from uwm_ros.logic.alarms import Alarm
-from uwm_ros.logic.doctor import Line, check_machine, failures
+from uwm_ros.logic.doctor import check_machine, refuse
 from uwm_ros.logic.edges import EdgeLog
-from uwm_ros.logic.recording import OUTCOMES, ROLES, EpisodeRecording, Raw, Take, check_name
 from uwm_ros.logic.recording_buttons import Buttons
-from uwm_ros.logic.recording_shelf import DISCARD, Shelf, Shelved
 from uwm_ros.msg import EpisodeStatus
 from uwm_ros.srv import CheckStreams, NoteEpisode, RelabelEpisode, StartEpisode, StopEpisode
 
 _STATUS_S = 0.5
-_GIB = 2**30
-_STRING = "std_msgs/msg/String"
 
 
 class RecorderNode(Node):
@@ -70,16 +61,14 @@ class RecorderNode(Node):
         self._streams = Streams(
             self, embodiment, self._options.extra_topics, self._options.image_transport
         )
-        self._shelf = Shelf(self._options.directory)
-        self._buttons = Buttons(self._options.buttons)
-        self._take: Take | None = None
+        self._takes = Takes(self, self._options, self._streams, self._publish)
+        # What a button starts: like the last episode that was started otherwise.
         self._task, self._role = self._options.task, "expert"
-        self._state = "idle"
+        self._buttons = Buttons(self._options.buttons)
         self._written = (0, 0)
         self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
         self._diagnostics = Diagnostics(self, embodiment.name)
         self._status = self.create_publisher(EpisodeStatus, "recorder/status", reliable())
-        self._mark = self.create_publisher(String, "recorder/mark", reliable())
         self._offer_services()
         if self._options.buttons:
             self.create_subscription(Joy, "joy", self._on_joy, reliable())
@@ -102,12 +91,12 @@ class RecorderNode(Node):
 
     def close(self) -> None:
         """An episode that runs has no outcome: it goes to the trash, readable."""
-        if self._take is not None:
-            shelved = self._finish(DISCARD)
+        if self._takes.current is not None:
+            shelved = self._takes.stop("discard")
             self.get_logger().warning(f"left while recording; the episode is in {shelved.path}")
         self._streams.close()
 
-    # Services
+    # Services and buttons
 
     def _answering(self, name: str, act: Callable[[Any, Any], None]) -> Callable[[Any, Any], Any]:
         """A service that answers with what `act` refuses, and tells how things are."""
@@ -125,159 +114,58 @@ class RecorderNode(Node):
         return serve
 
     def _on_start(self, request: StartEpisode.Request, response: StartEpisode.Response) -> None:
-        response.episode = self._start(request.task, request.role or "expert")
+        role = request.role or "expert"
+        response.episode = self._takes.start(request.task, role)
+        self._task, self._role = request.task, role
 
     def _on_stop(self, request: StopEpisode.Request, response: StopEpisode.Response) -> None:
-        response.path = str(self._stop(request.outcome).path)
+        response.path = str(self._takes.stop(request.outcome).path)
 
     def _on_discard(self, _: Trigger.Request, response: Trigger.Response) -> None:
-        """Discard the running episode, or else the last one that was kept."""
-        if self._take is not None:
-            response.message = str(self._finish(DISCARD).path)
-        else:
-            response.message = str(self._relabel("", outcome=DISCARD).path)
+        response.message = str(self._takes.discard().path)
 
     def _on_undo(self, _: Trigger.Request, response: Trigger.Response) -> None:
-        response.message = str(self._undo().path)
+        response.message = str(self._takes.undo().path)
 
     def _on_relabel(
         self, request: RelabelEpisode.Request, response: RelabelEpisode.Response
     ) -> None:
-        shelved = self._relabel(
+        shelved = self._takes.relabel(
             request.episode, outcome=request.outcome, task=request.task, role=request.role
         )
         response.path = str(shelved.path)
 
     def _on_note(self, request: NoteEpisode.Request, response: NoteEpisode.Response) -> None:
-        if not request.text.strip():
-            raise UwmError("a note needs a text")
-        take = self._take
-        if take is not None and request.episode in ("", take.name):
-            take.remarks.append(request.text)
-            response.noted = take.name
-        else:
-            response.noted = self._shelf.note(request.text, request.episode).name
-        self._say("note", response.noted, text=request.text)
+        response.noted = self._takes.note(request.text, request.episode)
 
     def _on_check(self, _: CheckStreams.Request, response: CheckStreams.Response) -> None:
-        lines = self._check(probe=self._take is None)
+        now, idle = now_ns(self), self._takes.current is None
+        lines = self._streams.check(now)
+        facts = self._streams.facts(now)
+        lines += check_machine(machine_facts(self, self._options.directory, facts, probe=idle))
         response.subjects = [line.subject for line in lines]
         response.levels = [line.level for line in lines]
         response.found = [line.found for line in lines]
         response.advice = [line.advice for line in lines]
-        _refuse(lines)
+        refuse(lines)
 
     def _on_joy(self, message: Joy) -> None:
         for command in self._buttons.update(message.buttons, now_ns(self)):
             try:
                 self._press(command)
             except (UwmError, OSError) as error:
-                self.get_logger().error(f"button {command}: {error}")
+                self.get_logger().error(f"button {command} refused: {error}")
             self._tick()
 
     def _press(self, command: str) -> None:
         if command == "toggle":
-            command = "start" if self._take is None else "success"
+            command = "success" if self._takes.current else "start"
         if command == "start":
-            self._start(self._task, self._role)
+            self._takes.start(self._task, self._role)
         elif command == "undo":
-            self._undo()
+            self._takes.undo()
         else:
-            self._stop(command)
-
-    # Episodes
-
-    def _start(self, task: str, role: str) -> str:
-        if self._take is not None:
-            raise UwmError(f"episode {self._take.name} is running; stop it first")
-        check_name("role", role, ROLES)
-        _refuse(self._streams.check(now_ns(self), actions=role != "video"))
-        directory = self._options.directory
-        free = free_bytes(directory)
-        if free < self._options.min_free_gib * _GIB:
-            raise UwmError(f"{directory} has {free / _GIB:.2f} GiB free; make room first")
-        directory.mkdir(parents=True, exist_ok=True)
-        name = self._shelf.free_name(time.strftime("%Y%m%d_%H%M%S"))
-        labels = {
-            "uwm.task": task,
-            "uwm.role": role,
-            "uwm.embodiment": self._streams.as_recorded().to_yaml(),
-            "uwm.version": uwm_core.__version__,
-        }
-        recording = EpisodeRecording(
-            name, self._writer(name, labels), now_ns(self), self._options.queue_bytes
-        )
-        self._streams.begin(recording, recording.started_ns)
-        self._task, self._role = task, role
-        self._take = Take(recording, task, role)
-        self._written = (0, recording.started_ns)
-        self._say("start", name, task=task, role=role)
-        self._state = "recording"
-        self.get_logger().info(f"recording {name}: {task!r} ({role})")
-        return name
-
-    def _writer(self, name: str, labels: dict[str, str]) -> BagWriter:
-        writer = BagWriter(
-            self._options.directory / name, metadata=labels, compress=self._options.compress
-        )
-        for topic, tap in self._streams.taps.items():
-            writer.add_topic(topic, tap.type, reliable=tap.is_reliable, latched=tap.is_latched)
-        writer.add_topic(self.resolve_topic_name("recorder/mark"), _STRING)
-        return writer
-
-    def _stop(self, outcome: str) -> Shelved:
-        if self._take is None:
-            raise UwmError("no episode is running; call recorder/start first")
-        return self._finish(check_name("outcome", outcome, OUTCOMES))
-
-    def _finish(self, outcome: str) -> Shelved:
-        take = self._take
-        assert take is not None
-        self._streams.end()
-        self._say("stop", take.name, outcome=outcome)
-        self._state = "writing"
-        self._publish()
-        self._take, self._state = None, "idle"
-        figures = stream_figures(self._streams, take, now_ns(self))
-        labels = {"uwm.outcome": outcome, "uwm.streams": json.dumps(figures)}
-        if take.remarks:
-            labels["uwm.remarks"] = json.dumps(take.remarks)
-        path = take.recording.finish(labels)
-        shelved = self._shelf.put(path, outcome)
-        self.get_logger().info(
-            f"{outcome}: {take.recording.counts.total()} messages in {shelved.path}"
-        )
-        return shelved
-
-    def _undo(self) -> Shelved:
-        if self._take is not None:
-            raise UwmError(f"episode {self._take.name} is running; stop or discard it first")
-        shelved = self._shelf.undo()
-        self._say("relabel", shelved.name, outcome=shelved.outcome)
-        self.get_logger().info(f"undone: {shelved.path} is {shelved.outcome}")
-        return shelved
-
-    def _relabel(self, name: str, **changes: str) -> Shelved:
-        shelved = self._shelf.relabel(name, **changes)
-        self._say("relabel", shelved.name, **{k: v for k, v in changes.items() if v})
-        self.get_logger().info(f"relabelled: {shelved.path} is {shelved.outcome}")
-        return shelved
-
-    def _say(self, event: str, episode: str, **details: str) -> None:
-        """Publish what has happened, and write it into the bag that is open."""
-        now = now_ns(self)
-        text = json.dumps({"event": event, "episode": episode, "stamp_ns": now, **details})
-        message = String(data=text)
-        self._mark.publish(message)
-        if self._take is not None:
-            topic = self.resolve_topic_name("recorder/mark")
-            self._take.recording.add(Raw(topic, serialize_message(message), now))
-
-    def _check(self, *, probe: bool) -> list[Line]:
-        now = now_ns(self)
-        facts = self._streams.facts(now)
-        machine = machine_facts(self, self._options.directory, facts, probe=probe)
-        return [*self._streams.check(now), *check_machine(machine)]
+            self._takes.stop(command)
 
     # Status
 
@@ -288,70 +176,65 @@ class RecorderNode(Node):
 
     def _guard_disk(self) -> None:
         """End an episode in order before the disk is full, while there is room to finish it."""
-        if self._take is None:
+        take = self._takes.current
+        if take is None:
             return
-        free = free_bytes(self._options.directory) - self._take.recording.waiting_bytes
-        if free < self._options.reserve_gib * _GIB:
-            self._take.remarks.append("stopped by the recorder: the disk was nearly full")
+        free = free_bytes(self._options.directory) - take.recording.waiting_bytes
+        if free < self._options.reserve_gib * GIB:
+            take.remarks.append("stopped by the recorder: the disk was nearly full")
             try:
-                path = self._finish("failure").path
+                path = self._takes.stop("failure").path
                 self.get_logger().error(f"the disk is nearly full: stopped, kept as {path}")
-            except UwmError as error:
+            except (UwmError, OSError) as error:
                 self.get_logger().error(str(error))
 
     def _publish(self) -> None:
-        now, take = now_ns(self), self._take
-        status = EpisodeStatus(state=self._state, kept=self._shelf.kept)
+        now, take, last = now_ns(self), self._takes.current, self._takes.shelf.last
+        status = EpisodeStatus(state="recording" if take else "idle", kept=self._takes.shelf.kept)
+        if self._takes.is_writing:
+            status.state = "writing"
         fill_streams(status, self._streams, take, now)
         status.disk_free_bytes = free_bytes(self._options.directory)
-        if self._shelf.last is not None:
-            status.last_episode, status.last_outcome = (
-                self._shelf.last.name,
-                self._shelf.last.outcome,
-            )
-        if take is not None:
-            status.write_bytes_per_s = self._write_speed(take.recording, now)
+        if last is not None:
+            status.last_episode, status.last_outcome = last.name, last.outcome
+        status.write_bytes_per_s = self._write_speed(now)
         alarms = self._alarms(now, status)
         status.alarms = [alarm.text for alarm in alarms]
         self._status.publish(status)
         self._tell(alarms, status)
 
-    def _write_speed(self, recording: EpisodeRecording, now: int) -> float:
-        before, when = self._written
-        self._written = (recording.bytes_written, now)
-        return (recording.bytes_written - before) * 1e9 / max(now - when, 1)
+    def _write_speed(self, now: int) -> float:
+        take, (before, when) = self._takes.current, self._written
+        written = take.recording.bytes_written if take else 0
+        self._written = (written, now)
+        # Less than before: of another episode.
+        return max(written - before, 0) * 1e9 / max(now - when, 1)
 
     def _alarms(self, now: int, status: EpisodeStatus) -> list[Alarm]:
-        found, take = self._streams.alarms(now), self._take
+        found, take = self._streams.alarms(now), self._takes.current
         if take is not None:
             found += take.alarms()
-        warn_at = (self._options.min_free_gib + self._options.reserve_gib) * _GIB
-        if status.disk_free_bytes < warn_at:
-            free_gib = status.disk_free_bytes / _GIB
+        if status.disk_free_bytes < (self._options.min_free_gib + self._options.reserve_gib) * GIB:
+            free_gib = status.disk_free_bytes / GIB
             found.append(Alarm("disk", f"the disk has {free_gib:.2f} GiB left; make room"))
         return found
 
     def _tell(self, alarms: Sequence[Alarm], status: EpisodeStatus) -> None:
         """Say on edges what is wrong in a take, and on `/diagnostics` how things are."""
-        texts = {alarm.key: alarm.text for alarm in alarms} if self._take is not None else {}
+        recording = self._takes.current is not None
+        texts = {alarm.key: alarm.text for alarm in alarms} if recording else {}
         for key in self._edges.bad | texts.keys():
             self._edges.update(key, bad=key in texts, text=texts.get(key, ""))
-        level = Level.OK if not alarms else Level.ERROR if self._take else Level.WARN
+        level = Level.OK if not alarms else Level.ERROR if recording else Level.WARN
         values = dict(zip(status.topics, (f"{r:.1f} Hz" for r in status.rates_hz), strict=True))
         self._diagnostics.update(level, "; ".join(status.alarms) or status.state, values)
 
     def _report_cut_off(self) -> None:
-        for path in self._shelf.cut_off():
+        for path in self._takes.shelf.cut_off():
             self.get_logger().warning(
                 f"{path} was cut off when a recorder was killed; make a bag of it with: "
                 f"uwm recover {path}"
             )
-
-
-def _refuse(lines: Sequence[Line]) -> None:
-    """Raise what failed among lines, with what to do about it."""
-    if failed := failures(lines):
-        raise UwmError("; ".join(f"{line.subject} {line.found} ({line.advice})" for line in failed))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
