@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from uwm_core.errors import UnknownNameError, UwmError
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.streams import TRANSPORTS, Transport
 from uwm_ros.logic.recording_buttons import parse_buttons
@@ -28,6 +29,7 @@ class RecorderOptions:
         min_free_gib: Room on the disk without which nothing is started.
         reserve_gib: Room on the disk at which a running episode is ended.
         queue_bytes: Room between the wire and the disk.
+        store: Zarr store that grows beside the bags; None: none does.
     """
 
     embodiment: str
@@ -40,6 +42,7 @@ class RecorderOptions:
     min_free_gib: float
     reserve_gib: float
     queue_bytes: int
+    store: Path | None
 
     @classmethod
     def read(cls, read: Parameters) -> RecorderOptions:
@@ -69,4 +72,17 @@ class RecorderOptions:
             reserve_gib=read.number("reserve_gib", 0.5, "GiB free at which to stop", 0.0, 1e6),
             queue_bytes=read.integer("queue_mib", 512, "MiB that may wait for the disk", 1, 2**20)
             * 2**20,
+            store=_store(read),
         )
+
+
+def _store(read: Parameters) -> Path | None:
+    sinks = read.texts("sinks", ("bag",), "where episodes go: bag, and zarr beside it")
+    store = read.text("store", "", "of the sink zarr: path of the store that grows")
+    if strange := set(sinks) - {"bag", "zarr"}:
+        raise UnknownNameError("sink", min(strange), ("bag", "zarr"))
+    if "bag" not in sinks:
+        raise UwmError("parameter 'sinks' must have bag: a store is made of bags")
+    if ("zarr" in sinks) != bool(store):
+        raise UwmError("parameter 'store' names the store of the sink zarr: set both, or neither")
+    return Path(store).expanduser() if store else None

@@ -27,6 +27,7 @@ from uwm_ros.bridge.streams import Streams
 from uwm_ros.logic.doctor import refuse
 from uwm_ros.logic.recording import OUTCOMES, ROLES, EpisodeRecording, Raw, Take, check_name
 from uwm_ros.logic.recording_shelf import DISCARD, Shelf, Shelved
+from uwm_ros.logic.recording_sink import StoreSink
 
 MARK = "recorder/mark"
 _STRING = "std_msgs/msg/String"
@@ -39,6 +40,7 @@ class Takes:
         current: The running episode; None while there is none.
         shelf: The finished ones.
         is_writing: The last messages of an episode are on their way to the disk.
+        sink: The store that grows beside the bags; None: none does.
     """
 
     def __init__(
@@ -63,6 +65,12 @@ class Takes:
         self._changed = changed
         self._topic = str(node.resolve_topic_name(MARK))
         self._marks = node.create_publisher(String, MARK, reliable())
+        self.sink: StoreSink | None = None
+        if options.store is not None:
+            self.sink = StoreSink(options.store, node.get_logger().error)
+            # What an earlier recorder had no time to add.
+            for shelved in self.shelf.kept_before():
+                self.sink.follow(shelved)
 
     def start(self, task: str, role: str) -> str:
         """Start an episode; returns its name.
@@ -111,7 +119,7 @@ class Takes:
             path = take.recording.finish(labels)
         finally:
             self.is_writing = False
-        shelved = self.shelf.put(path, outcome)
+        shelved = self._follow(self.shelf.put(path, outcome))
         count = take.recording.counts.total()
         self._node.get_logger().info(f"{outcome}: {count} messages in {shelved.path}")
         return shelved
@@ -155,11 +163,27 @@ class Takes:
             take.remarks.append(text)
             noted = take.name
         else:
-            noted = self.shelf.note(text, name).name
+            noted = self._follow(self.shelf.note(text, name)).name
         self._say("note", noted, text=text)
         return noted
 
+    def close(self) -> None:
+        """Discard what runs: it has no outcome. A store that still grows does so by itself."""
+        if self.current is not None:
+            shelved = self.stop(DISCARD)
+            self._node.get_logger().warning(
+                f"left while recording; the episode is in {shelved.path}"
+            )
+        if self.sink is not None and not self.sink.close():
+            self._node.get_logger().info(f"{self._options.store} goes on growing by itself")
+
+    def _follow(self, shelved: Shelved) -> Shelved:
+        if self.sink is not None:
+            self.sink.follow(shelved.path)
+        return shelved
+
     def _tell(self, shelved: Shelved) -> Shelved:
+        self._follow(shelved)
         about = {"outcome": shelved.outcome, "task": shelved.task, "role": shelved.role}
         self._say("relabel", shelved.name, **about)
         self._node.get_logger().info(f"{shelved.path} is now: {', '.join(about.values())}")

@@ -26,7 +26,7 @@ from uwm_ros.bridge.qos import matching_profile, publishers
 from uwm_ros.bridge.types import message_class
 
 _POLL_S = 0.005
-# Messages may wait while this process is kept from running, and while a lost one is asked for again.
+# Messages may wait while this process cannot run, and while a lost one is asked for again.
 _STALL_S = 4.0
 _MIN_DEPTH = 1000
 _IMAGE_DEPTH = 10

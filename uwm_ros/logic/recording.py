@@ -8,6 +8,7 @@ bag from start to end, written by a thread of its own. What becomes of finished 
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -173,8 +174,8 @@ class EpisodeRecording:
         self._thread.join()
         if self._error is not None:
             raise UwmError(f"episode {self.name} could not be written: {self._error}")
-        lost = ", ".join(f"{topic}: {n}" for topic, n in sorted(self.dropped.items()) if n)
-        for key, value in {**labels, "uwm.dropped": lost}.items():
+        lost = {topic: n for topic, n in sorted(self.dropped.items()) if n}
+        for key, value in {**labels, "uwm.dropped": json.dumps(lost)}.items():
             self._writer.set_metadata(key, value)
         return self._writer.close()
 

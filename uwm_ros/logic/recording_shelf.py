@@ -145,6 +145,10 @@ class Shelf:
         bags = [*self.directory.glob("*/metadata.yaml"), *self._trash.glob("*/metadata.yaml")]
         return sorted({bag.parent.name for bag in bags})
 
+    def kept_before(self) -> list[Path]:
+        """Bags that are kept, in the order of their names."""
+        return sorted(bag.parent for bag in self.directory.glob("*/metadata.yaml"))
+
     def cut_off(self) -> list[Path]:
         """Bags that were being written when a recorder was killed."""
         return sorted(self.directory.glob(f"*{PART}"))

@@ -91,9 +91,7 @@ class RecorderNode(Node):
 
     def close(self) -> None:
         """An episode that runs has no outcome: it goes to the trash, readable."""
-        if self._takes.current is not None:
-            shelved = self._takes.stop("discard")
-            self.get_logger().warning(f"left while recording; the episode is in {shelved.path}")
+        self._takes.close()
         self._streams.close()
 
     # Services and buttons
@@ -198,6 +196,9 @@ class RecorderNode(Node):
         if last is not None:
             status.last_episode, status.last_outcome = last.name, last.outcome
         status.write_bytes_per_s = self._write_speed(now)
+        sink = self._takes.sink
+        status.store = sink.state if sink else "off"
+        status.store_waiting = sink.waiting if sink else 0
         alarms = self._alarms(now, status)
         status.alarms = [alarm.text for alarm in alarms]
         self._status.publish(status)
@@ -233,7 +234,7 @@ class RecorderNode(Node):
         for path in self._takes.shelf.cut_off():
             self.get_logger().warning(
                 f"{path} was cut off when a recorder was killed; make a bag of it with: "
-                f"uwm recover {path}"
+                f"uwm bag recover {path}"
             )
 
 

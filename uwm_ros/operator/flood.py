@@ -2,8 +2,8 @@
 """One publisher process of `uwm bench recorder`: numbered messages at an exact rate.
 
 Speaks with the bench over its standard streams: on `count` its messages are numbered from 0, on
-`end` it says how many those were, on end of input it leaves. A message is serialized once; then only
-stamp and number are written into its bytes, so that publishing costs next to nothing.
+`end` it says how many those were, on end of input it leaves. A message is serialized once; then
+only stamp and number are written into its bytes, so that publishing costs next to nothing.
 """
 
 from __future__ import annotations
@@ -92,8 +92,13 @@ class Flood:
         for name, channel in self.channels.items():
             channel.number = 0 if command == "count" else -1
             if command == "end":
-                print(f"{name} {channel.counted}", flush=True)
-        print("done", flush=True)
+                _say(f"{name} {channel.counted}")
+        _say("done")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _send(channel: Channel, now: int) -> None:
