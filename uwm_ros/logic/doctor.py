@@ -25,6 +25,8 @@ _OTHER_EPOCH_S = 60.0
 # A header from the future: the clocks of two computers differ.
 _MAX_AHEAD_S = 0.01
 _GIB = 2**30
+# Twice a 480x640 colour image.
+_SMALL_BYTES = 2 * 480 * 640 * 3
 
 
 class Line(NamedTuple):
@@ -264,15 +266,17 @@ def _transport(facts: MachineFacts) -> Line:
     found = f"{facts.rmw}, domain {facts.domain}"
     if facts.segment_bytes is None:
         return Line("middleware", "ok", found)
+    advice = (
+        "set FASTDDS_DEFAULT_PROFILES_FILE (Jazzy: FASTRTPS_...) to config/dds/"
+        "large_images.xml, here and for the drivers"
+    )
     largest = max((stream.size_bytes for stream in facts.streams.values()), default=0)
     found += f", {facts.segment_bytes / 2**20:.1f} MiB of shared memory"
     if largest and facts.segment_bytes < 2 * largest:
         found += f" for messages of {largest / 2**20:.1f} MiB: most of them get lost"
-        advice = (
-            "set FASTDDS_DEFAULT_PROFILES_FILE (Jazzy: FASTRTPS_...) to config/dds/"
-            "large_images.xml, here and for the drivers"
-        )
         return Line("middleware", "fail", found, advice)
+    if not largest and facts.segment_bytes < _SMALL_BYTES:
+        return Line("middleware", "warn", found, f"before large images: {advice}")
     return Line("middleware", "ok", found)
 
 
