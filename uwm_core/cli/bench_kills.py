@@ -29,6 +29,7 @@ from uwm_core.errors import UwmError
 from uwm_core.figures import Figure
 
 SCENARIOS = {
+    "recorder": "uwm_ros.cli.kills_recorder",
     "store": "uwm_core.cli.kills_store",
 }
 

@@ -108,12 +108,14 @@ class Desk:
         request = StopEpisode.Request(outcome=outcome)
         return self.graph.call(StopEpisode, "recorder/stop", request)
 
-    def heard(self, status, times):
-        """Wait until the recorder wrote this many messages of every topic."""
-        self.graph.wait(
-            lambda: status and status[-1].counts and min(status[-1].counts) >= times,
-            f"{times} messages of every topic",
-        )
+    def heard(self, status, times, act=lambda: None):
+        """Wait until the recorder wrote this many messages of every topic, acting meanwhile."""
+
+        def enough():
+            act()
+            return status and status[-1].counts and min(status[-1].counts) >= times
+
+        self.graph.wait(enough, f"{times} messages of every topic")
 
 
 @pytest.fixture

@@ -172,8 +172,7 @@ def test_compressed_cameras_are_recorded_instead_and_named_in_the_bag(
         robot.publishers[name] = graph.node.create_publisher(kind, name, 10)
     graph.wait(lambda: graph.node.count_subscribers(f"/{raw[0]}/compressed") > 0, "recorder")
     started(desk, robot, status)
-    robot.publish()
-    desk.heard(status, 2)
+    desk.heard(status, 2, robot.publish)
     with BagReader(desk.stop().path) as bag:
         spec = Embodiment.parse(bag.metadata["uwm.embodiment"])
         assert bag.topics["/front/color/image_raw/compressed"].type.endswith("CompressedImage")

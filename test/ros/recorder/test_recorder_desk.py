@@ -54,8 +54,7 @@ def record(desk, robot, status, outcome="success"):
     answer = desk.start()
     assert answer.success, answer.message
     status.clear()
-    robot.publish()
-    desk.heard(status, 2)
+    desk.heard(status, 2, robot.publish)
     answer = desk.stop(outcome)
     assert answer.success, answer.message
     return Path(answer.path)
