@@ -30,7 +30,7 @@ def prepare(folder: Path, seed: int) -> None:
 
 def command(folder: Path, seed: int) -> list[str]:
     """A recorder that records until it is killed."""
-    return [sys.executable, "-m", "uwm_ros.cli.kills_recorder", str(folder), str(seed)]
+    return [sys.executable, "-m", __name__, str(folder), str(seed)]
 
 
 def check(folder: Path, told: list[str]) -> Iterator[str]:
