@@ -82,7 +82,7 @@ def _record(folder: Path, seed: int) -> None:
     from uwm_ros.srv import StartEpisode, StopEpisode
 
     os.environ.update(free_domain())
-    rclpy.init(args=[])
+    rclpy.init(args=["--ros-args", "--log-level", "error"])
     values = {"directory": str(folder), "min_free_gib": 0.0, "reserve_gib": 0.0}
     recorder = RecorderNode(parameter_overrides=[Parameter(k, value=v) for k, v in values.items()])
     robot = SmallRobot()

@@ -223,6 +223,8 @@ class RecorderNode(Node):
     def _tell(self, alarms: Sequence[Alarm], status: EpisodeStatus) -> None:
         """Say on edges what is wrong in a take, and on `/diagnostics` how things are."""
         recording = self._takes.current is not None
+        if not recording:  # the end of a take mends nothing, so nothing is said to recover
+            self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
         texts = {alarm.key: alarm.text for alarm in alarms} if recording else {}
         for key in self._edges.bad | texts.keys():
             self._edges.update(key, bad=key in texts, text=texts.get(key, ""))
