@@ -217,8 +217,13 @@ def _counts(bag: Path, sent: dict[str, int]) -> Iterator[tuple[str, float, str]]
 
 
 def _head(message: LazyMessage) -> bytes:
-    """First bytes of a message, of a large one no more than that where the bag allows it."""
-    return message.raw[: _NUMBER_AT + NUMBER]
+    """First bytes of a message; of an image that lies plainly in the bag nothing else is read."""
+    size = _NUMBER_AT + NUMBER
+    if message.place is None:
+        return message.raw[:size]
+    with open(message.place.path, "rb", buffering=0) as file:
+        file.seek(message.place.offset)
+        return file.read(size)
 
 
 def _recorder_pid(operator: Operator) -> int:
