@@ -21,6 +21,7 @@ from uwm_core.data.bag_types import definition
 from uwm_core.embodiment import Embodiment
 from uwm_core.streams import Camera
 from uwm_ros.bridge.qos import publishers
+from uwm_ros.bridge.side_log import SideLog
 from uwm_ros.bridge.taps import Tap, TapLoop
 from uwm_ros.logic.alarms import Alarm, Expectation, TopicHealth
 from uwm_ros.logic.doctor import Line, Offer, StreamFacts, check_stream
@@ -47,6 +48,8 @@ class Streams:
         self,
         node: Node,
         embodiment: Embodiment,
+        log: SideLog,
+        *,
         extra: Sequence[str] = (),
         transport: Transport = "raw",
     ) -> None:
@@ -55,6 +58,7 @@ class Streams:
         Args:
             node: The node.
             embodiment: Whose topics.
+            log: Where it says how it adapts.
             extra: More topics; subscribed to as soon as somebody tells their type.
             transport: What to take of cameras that are `sensor_msgs/Image`.
 
@@ -64,7 +68,7 @@ class Streams:
         self.embodiment = _transported(embodiment, transport)
         self.taps: dict[str, Tap] = {}
         self.health: dict[str, TopicHealth] = {}
-        self._node = node
+        self._node, self._log = node, log
         self._missing = list(extra)
         self._newest: dict[str, Raw] = {}
         self._lost_before: dict[str, int] = {}
@@ -95,7 +99,7 @@ class Streams:
         for tap in self.taps.values():
             note = tap.note
             if tap.refresh(mend_only=recording) and tap.note != note:
-                self._node.get_logger().warning(f"{tap.topic}: {tap.note or 'reliable again'}")
+                self._log.warning(f"{tap.topic}: {tap.note or 'reliable again'}")
         for topic in [] if recording else list(self._missing):
             if offers := publishers(self._node, topic):
                 self._missing.remove(topic)
@@ -212,7 +216,7 @@ class Streams:
         self.taps[resolved] = tap
         self._loop.watch(self.taps.values())
         if tap.note:
-            self._node.get_logger().warning(f"{resolved}: {tap.note}")
+            self._log.warning(f"{resolved}: {tap.note}")
 
     def _specs(self, resolved: str) -> dict[str, Any]:
         """Streams of the embodiment that live on a topic."""

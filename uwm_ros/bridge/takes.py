@@ -23,6 +23,7 @@ from uwm_ros.bridge.machine import free_bytes
 from uwm_ros.bridge.qos import reliable
 from uwm_ros.bridge.recorder_options import GIB, RecorderOptions
 from uwm_ros.bridge.recorder_status import stream_figures
+from uwm_ros.bridge.side_log import SideLog
 from uwm_ros.bridge.streams import Streams
 from uwm_ros.logic.doctor import refuse
 from uwm_ros.logic.recording import OUTCOMES, ROLES, EpisodeRecording, Raw, Take, check_name
@@ -48,6 +49,7 @@ class Takes:
         node: Node,
         options: RecorderOptions,
         streams: Streams,
+        log: SideLog,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """Wait for a start.
@@ -56,18 +58,19 @@ class Takes:
             node: The node.
             options: How it records.
             streams: Where messages come from.
+            log: Where it says what it does.
             changed: Called when writing begins, which takes a while.
         """
         self.current: Take | None = None
         self.shelf = Shelf(options.directory)
         self.is_writing = False
-        self._node, self._options, self._streams = node, options, streams
+        self._node, self._options, self._streams, self._log = node, options, streams, log
         self._changed = changed
         self._topic = str(node.resolve_topic_name(MARK))
         self._marks = node.create_publisher(String, MARK, reliable())
         self.sink: StoreSink | None = None
         if options.store is not None:
-            self.sink = StoreSink(options.store, node.get_logger().error)
+            self.sink = StoreSink(options.store, log.error)
             # What an earlier recorder had no time to add.
             for shelved in self.shelf.kept_before():
                 self.sink.follow(shelved)
@@ -93,7 +96,7 @@ class Takes:
         self._streams.begin(recording, recording.started_ns)
         self.current = Take(recording, task, role)
         self._say("start", name, task=task, role=role)
-        self._node.get_logger().info(f"recording {name}: {task!r} ({role})")
+        self._log.info(f"recording {name}: {task!r} ({role})")
         return name
 
     def stop(self, outcome: str) -> Shelved:
@@ -121,7 +124,7 @@ class Takes:
             self.is_writing = False
         shelved = self._follow(self.shelf.put(path, outcome))
         count = take.recording.counts.total()
-        self._node.get_logger().info(f"{outcome}: {count} messages in {shelved.path}")
+        self._log.info(f"{outcome}: {count} messages in {shelved.path}")
         return shelved
 
     def discard(self) -> Shelved:
@@ -171,11 +174,9 @@ class Takes:
         """Discard what runs: it has no outcome. A store that still grows does so by itself."""
         if self.current is not None:
             shelved = self.stop(DISCARD)
-            self._node.get_logger().warning(
-                f"left while recording; the episode is in {shelved.path}"
-            )
+            self._log.warning(f"left while recording; the episode is in {shelved.path}")
         if self.sink is not None and not self.sink.close():
-            self._node.get_logger().info(f"{self._options.store} goes on growing by itself")
+            self._log.info(f"{self._options.store} goes on growing by itself")
 
     def _follow(self, shelved: Shelved) -> Shelved:
         if self.sink is not None:
@@ -186,7 +187,7 @@ class Takes:
         self._follow(shelved)
         about = {"outcome": shelved.outcome, "task": shelved.task, "role": shelved.role}
         self._say("relabel", shelved.name, **about)
-        self._node.get_logger().info(f"{shelved.path} is now: {', '.join(about.values())}")
+        self._log.info(f"{shelved.path} is now: {', '.join(about.values())}")
         return shelved
 
     def _writer(self, name: str, labels: dict[str, str]) -> BagWriter:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -103,10 +104,7 @@ def _measure(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, floa
         pids = {"recorder": [_recorder_pid(operator)], "publishers": [f.pid for f in floods]}
         usage = _watch(pids, args.seconds, operator)
         sent = {topic: n for flood in floods for topic, n in _tell(flood, "end").items()}
-        status = operator.newest["recorder/status"]
-        for alarm in status.alarms:
-            print(f"alarm: {alarm}", file=sys.stderr)
-        time.sleep(0.5)
+        status = _arrived(operator)
         stop = StopEpisode.Request(outcome="success")
         bag = operator.call("recorder/stop", StopEpisode, stop, timeout_s=120).path
     yield from _counts(Path(bag), sent)
@@ -168,6 +166,16 @@ def _start_when_ready(operator: Operator, request: object) -> None:
         raise UwmError("the streams did not reach their rates within 60 s")
     time.sleep(_SETTLE_S)
     operator.call("recorder/start", StartEpisode, request)
+
+
+def _arrived(operator: Operator) -> Any:
+    """The recorder's status once everything that was sent has had the time to be written."""
+    time.sleep(_SETTLE_S)
+    operator.wait(lambda: operator.newest["recorder/status"].queued_bytes == 0, 60.0)
+    status = operator.newest["recorder/status"]
+    for alarm in status.alarms:
+        print(f"alarm: {alarm}", file=sys.stderr)
+    return status
 
 
 def _watch(

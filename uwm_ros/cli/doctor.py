@@ -22,6 +22,7 @@ from rclpy.node import Node
 from uwm_core.embodiment import Embodiment
 from uwm_ros.bridge.clock import now_ns
 from uwm_ros.bridge.machine import machine_facts
+from uwm_ros.bridge.side_log import SideLog
 from uwm_ros.bridge.streams import TRANSPORTS, Streams
 from uwm_ros.description import environment
 from uwm_ros.logic.doctor import Line, check_machine, failures
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def examine(node: Node, embodiment: Embodiment, args: argparse.Namespace) -> list[Line]:
     """Listen for `args.seconds` and judge what was heard."""
-    streams = Streams(node, embodiment, transport=args.transport)
+    streams = Streams(node, embodiment, SideLog(node), transport=args.transport)
     try:
         end_s = time.monotonic() + args.seconds
         while (left_s := end_s - time.monotonic()) > 0:

@@ -31,6 +31,7 @@ from uwm_ros.bridge.qos import reliable
 from uwm_ros.bridge.recorder_options import GIB, RecorderOptions
 from uwm_ros.bridge.recorder_status import fill_streams
 from uwm_ros.bridge.runtime import run_node
+from uwm_ros.bridge.side_log import SideLog
 from uwm_ros.bridge.streams import Streams
 from uwm_ros.bridge.takes import Takes
 from uwm_ros.logic.alarms import Alarm
@@ -57,16 +58,21 @@ class RecorderNode(Node):
         """
         super().__init__("recorder", **options)
         self._options = RecorderOptions.read(Parameters(self))
+        self._log = SideLog(self)
         embodiment = Embodiment.load(self._options.embodiment)
         self._streams = Streams(
-            self, embodiment, self._options.extra_topics, self._options.image_transport
+            self,
+            embodiment,
+            self._log,
+            extra=self._options.extra_topics,
+            transport=self._options.image_transport,
         )
-        self._takes = Takes(self, self._options, self._streams, self._publish)
+        self._takes = Takes(self, self._options, self._streams, self._log, self._publish)
         # What a button starts: like the last episode that was started otherwise.
         self._task, self._role = self._options.task, "expert"
         self._buttons = Buttons(self._options.buttons)
         self._written = (0, 0)
-        self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
+        self._edges = EdgeLog(self._log.warning, self._log.info)
         self._diagnostics = Diagnostics(self, embodiment.name)
         self._status = self.create_publisher(EpisodeStatus, "recorder/status", reliable())
         self._offer_services()
@@ -93,6 +99,7 @@ class RecorderNode(Node):
         """An episode that runs has no outcome: it goes to the trash, readable."""
         self._takes.close()
         self._streams.close()
+        self._log.close()
 
     # Services and buttons
 
@@ -105,7 +112,7 @@ class RecorderNode(Node):
                 response.success = True
             except (UwmError, OSError) as error:
                 response.message = " ".join(str(error).split())
-                self.get_logger().error(f"recorder/{name} refused: {response.message}")
+                self._log.error(f"recorder/{name} refused: {response.message}")
             self._tick()
             return response
 
@@ -152,7 +159,7 @@ class RecorderNode(Node):
             try:
                 self._press(command)
             except (UwmError, OSError) as error:
-                self.get_logger().error(f"button {command} refused: {error}")
+                self._log.error(f"button {command} refused: {error}")
             self._tick()
 
     def _press(self, command: str) -> None:
@@ -182,9 +189,9 @@ class RecorderNode(Node):
             take.remarks.append("stopped by the recorder: the disk was nearly full")
             try:
                 path = self._takes.stop("failure").path
-                self.get_logger().error(f"the disk is nearly full: stopped, kept as {path}")
+                self._log.error(f"the disk is nearly full: stopped, kept as {path}")
             except (UwmError, OSError) as error:
-                self.get_logger().error(str(error))
+                self._log.error(str(error))
 
     def _publish(self) -> None:
         now, take, last = now_ns(self), self._takes.current, self._takes.shelf.last
@@ -224,7 +231,7 @@ class RecorderNode(Node):
         """Say on edges what is wrong in a take, and on `/diagnostics` how things are."""
         recording = self._takes.current is not None
         if not recording:  # the end of a take mends nothing, so nothing is said to recover
-            self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
+            self._edges = EdgeLog(self._log.warning, self._log.info)
         texts = {alarm.key: alarm.text for alarm in alarms} if recording else {}
         for key in self._edges.bad | texts.keys():
             self._edges.update(key, bad=key in texts, text=texts.get(key, ""))
@@ -234,7 +241,7 @@ class RecorderNode(Node):
 
     def _report_cut_off(self) -> None:
         for path in self._takes.shelf.cut_off():
-            self.get_logger().warning(
+            self._log.warning(
                 f"{path} was cut off when a recorder was killed; make a bag of it with: "
                 f"uwm bag recover {path}"
             )
