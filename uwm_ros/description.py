@@ -195,7 +195,9 @@ def record_stack(options: RecordOptions) -> tuple[Process, ...]:
             write[name] = entries
     processes = [options.process("recorder", **write)]
     if options.teleop:
-        processes.append(options.process("teleop", mode=options.teleop_mode, seed=options.seed))
+        processes.append(
+            options.process("scripted_teleop", mode=options.teleop_mode, seed=options.seed)
+        )
     return (*(_sim_beside(options, options.seed) if options.sim else ()), *processes)
 
 

@@ -36,7 +36,7 @@ def test_policy_stack_is_policy_executor_imagination_and_on_request_the_simulate
 def test_record_stack_is_the_recorder_and_on_request_teleoperation_and_arm():
     assert nodes(record_stack(RecordOptions())) == ["recorder"]
     everything = record_stack(RecordOptions(teleop=True, sim=True))
-    assert nodes(everything) == ["sim_robot", "recorder", "teleop"]
+    assert nodes(everything) == ["sim_robot", "recorder", "scripted_teleop"]
 
 
 def test_the_arm_does_not_move_by_itself_unless_told():

@@ -16,7 +16,7 @@ from uwm_core.data.messages import header_ns
 from uwm_core.embodiment import Embodiment
 from uwm_core.sim import fr3
 from uwm_ros.msg import SimTask
-from uwm_ros.nodes.teleop import Teleop
+from uwm_ros.nodes.scripted_teleop import ScriptedTeleop
 from uwm_ros.operator.client import GraphError, Operator
 
 EMBODIMENT = Embodiment.load("fr3_sim")
@@ -66,12 +66,12 @@ def outputs(graph):
 
 
 def built(graph, **parameters):
-    return graph.add(Teleop, parameters=parameters)
+    return graph.add(ScriptedTeleop, parameters=parameters)
 
 
 def begin(graph):
     """Start as soon as the arm is heard."""
-    graph.wait(lambda: graph.call(Trigger, "teleop/start").success, "the start")
+    graph.wait(lambda: graph.call(Trigger, "scripted_teleop/start").success, "the start")
 
 
 def offsets(labels, commands):
@@ -93,7 +93,7 @@ def test_label_is_clean_and_the_command_is_it_plus_noise(graph, outputs):
     # By the stamps, and not by counting: a busy machine publishes less often. Gusts follow time.
     graph.wait(lambda: labels and span_ns(labels) > 400_000_000, "0.4 s of labels")
     graph.wait(lambda: percents, "the gripper")
-    graph.call(Trigger, "teleop/stop")
+    graph.call(Trigger, "scripted_teleop/stop")
     assert min(offsets(labels, commands)) < 1e-12  # quiet before the gust
     assert max(offsets(labels, commands)) > 1e-4
     assert list(labels[0].name) == list(commands[0].joint_names) == list(fr3.ARM_JOINTS)
@@ -106,13 +106,13 @@ def test_play_sends_what_it_labels(graph, outputs):
     labels, commands, _ = outputs
     begin(graph)
     graph.wait(lambda: len(labels) > 20 and len(commands) > 20, "labels")
-    graph.call(Trigger, "teleop/stop")
+    graph.call(Trigger, "scripted_teleop/stop")
     assert set(offsets(labels, commands)) == {0.0}
 
 
 def test_start_without_an_arm_is_refused_and_names_what_is_missing(graph, outputs):
     built(graph)
-    response = graph.call(Trigger, "teleop/start")
+    response = graph.call(Trigger, "scripted_teleop/start")
     assert not response.success
     for topic in ("sim/task", "franka/joint_states", "franka_gripper/joint_states"):
         assert topic in response.message
@@ -125,14 +125,16 @@ def test_it_stops_when_the_arm_falls_silent(graph, outputs):
     begin(graph)
     graph.wait(lambda: outputs[0], "a label")
     arm.silent = True
-    graph.wait(lambda: graph.call(Trigger, "teleop/stop").message == "was not running", "the stop")
+    graph.wait(
+        lambda: graph.call(Trigger, "scripted_teleop/stop").message == "was not running", "the stop"
+    )
 
 
 def test_mode_is_set_between_attempts_and_an_unknown_one_refused(graph):
     built(graph)
     operator = Operator(graph.node)
-    operator.set_parameters("teleop", mode="play", seed=7)
+    operator.set_parameters("scripted_teleop", mode="play", seed=7)
     with pytest.raises(GraphError, match="Did you mean 'expert'"):
-        operator.set_parameters("teleop", mode="exprt")
+        operator.set_parameters("scripted_teleop", mode="exprt")
     with pytest.raises(GraphError, match="at least 0"):
-        operator.set_parameters("teleop", seed=-1)
+        operator.set_parameters("scripted_teleop", seed=-1)

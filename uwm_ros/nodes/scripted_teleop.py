@@ -3,8 +3,9 @@
 
 Reads `sim/task` (where the cube is), joint and gripper states; publishes at 50 Hz the label on the
 embodiment's action topics and the command on its command topics, so that a recorder cannot tell it
-from a person. `teleop/start` begins an attempt with the `mode` and `seed` that are set at that
-moment; `teleop/stop` ends it. It publishes nothing in between, and stops when the arm falls silent.
+from a person. `scripted_teleop/start` begins an attempt with the `mode` and `seed` that are set at
+that moment; `scripted_teleop/stop` ends it. It publishes nothing in between, and stops when the arm
+falls silent.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ _STALE_NS = 200_000_000  # older joint states are not acted on
 _SILENT_NS = 1_000_000_000  # a busy machine stalls for some hundred ms; a dead arm for good
 
 
-class Teleop(Node):
+class ScriptedTeleop(Node):
     """Publishes labels and commands while an attempt runs."""
 
     def __init__(self, **options: Any) -> None:
-        """Read parameters and wait for `teleop/start`.
+        """Read parameters and wait for `scripted_teleop/start`.
 
         Args:
             **options: Passed on to `rclpy.node.Node`.
@@ -52,7 +53,7 @@ class Teleop(Node):
         Raises:
             UwmError: A parameter or the embodiment does not fit.
         """
-        super().__init__("teleop", **options)
+        super().__init__("scripted_teleop", **options)
         parameters = Parameters(self)
         name = parameters.text("embodiment", "fr3_sim", "name or path of the embodiment")
         self._noise_m = parameters.number("noise_m", 0.015, "size of a gust at the hand", 0.0, 0.1)
@@ -78,8 +79,8 @@ class Teleop(Node):
         self._command = self.create_publisher(JointTrajectory, self._arm.command_topic, reliable())
         topics = dict.fromkeys((self._hand.topic, self._hand.command_topic))
         self._grippers = [self.create_publisher(Float32, topic, reliable()) for topic in topics]
-        self.create_service(Trigger, "teleop/start", self._start)
-        self.create_service(Trigger, "teleop/stop", self._stop)
+        self.create_service(Trigger, "scripted_teleop/start", self._start)
+        self.create_service(Trigger, "scripted_teleop/stop", self._stop)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0 / rate_hz, self._act, clock=steady)
 
@@ -106,7 +107,9 @@ class Teleop(Node):
             self._stale_since_ns = moment_ns
         elif moment_ns - self._stale_since_ns > _SILENT_NS:
             self._pilot = None
-            self.get_logger().error("stopped: no joint states for 1 s; call teleop/start again")
+            self.get_logger().error(
+                "stopped: no joint states for 1 s; call scripted_teleop/start again"
+            )
 
     def _publish(self, order: Order, moment_ns: int) -> None:
         label = JointState(name=list(fr3.ARM_JOINTS), position=order.label_rad.tolist())
@@ -123,7 +126,7 @@ class Teleop(Node):
             publisher.publish(Float32(data=order.gripper_m / self._hand.scale))
 
     def _start(self, request: Any, response: Any) -> Any:
-        """Serve `teleop/start`."""
+        """Serve `scripted_teleop/start`."""
         missing = [
             topic
             for topic, seen in (
@@ -150,7 +153,7 @@ class Teleop(Node):
         return response
 
     def _stop(self, request: Any, response: Any) -> Any:
-        """Serve `teleop/stop`; the arm stays at its last command."""
+        """Serve `scripted_teleop/stop`; the arm stays at its last command."""
         response.success = True
         response.message = "stopped" if self._pilot else "was not running"
         self._pilot = None
@@ -225,7 +228,7 @@ def _cube_pose(task: SimTask) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node."""
-    return run_node(Teleop, argv)
+    return run_node(ScriptedTeleop, argv)
 
 
 if __name__ == "__main__":
