@@ -26,7 +26,9 @@ Frame = Literal["base", "hand"]
 FRAMES: tuple[str, ...] = get_args(Frame)
 # Shares of the executor's limits: a curve through points of the leader needs more than the leader.
 _VELOCITY_SHARE = 0.5
-_ACCELERATION_SHARE = 0.3
+_ACCELERATION_SHARE = 0.2
+# Kept free within the executor's own margin: the curve swings past a point that it stops at.
+_MARGIN_RAD = 0.02
 _POSTURE_PER_S = 0.3
 _STEP_S = 0.02
 # A tick that comes later than this is a stall, and moves no further.
@@ -163,9 +165,10 @@ class Leader:
                 f"embodiment {embodiment.name!r} has the arm_joints {', '.join(joints)}; the hand "
                 f"of an arm is known for {', '.join(fr3.ARM_JOINTS)} (a prefix is fine)"
             )
-        self._limits = Limits.of(embodiment)
-        self._top = _VELOCITY_SHARE * self._limits.velocity
-        self._acceleration = _ACCELERATION_SHARE * self._limits.acceleration
+        limits = Limits.of(embodiment)
+        self._low, self._high = limits.low + _MARGIN_RAD, limits.high - _MARGIN_RAD
+        self._top = _VELOCITY_SHARE * limits.velocity
+        self._acceleration = _ACCELERATION_SHARE * limits.acceleration
         self._home = np.array(embodiment.home_rad, np.float64)
         self._frame = frame
         self._wanted = np.zeros(len(joints))
@@ -224,7 +227,7 @@ class Leader:
     ) -> tuple[Floats, Floats]:
         """Position and velocity after a step; the hand's direction is kept where a joint ends."""
         a = self._acceleration
-        room = np.where(wanted > 0, self._limits.high - position, position - self._limits.low)
+        room = np.where(wanted > 0, self._high - position, position - self._low)
         # Half the acceleration leaves the other half for rounding and for a curve through points.
         most = np.sqrt(np.maximum(a * (room - np.abs(velocity) * step_s), 0.0))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -233,7 +236,7 @@ class Leader:
         change = change / max(1.0, float(np.max(np.abs(change) / (a * step_s))))
         after = velocity + change
         moved = position + (velocity + after) * (step_s / 2)
-        low = np.minimum(self._limits.low, position)
-        high = np.maximum(self._limits.high, position)
+        low = np.minimum(self._low, position)
+        high = np.maximum(self._high, position)
         kept = np.clip(moved, low, high)
         return kept, np.where(kept == moved, after, 0.0)
