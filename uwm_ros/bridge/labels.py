@@ -27,12 +27,13 @@ class Labels:
         """Create the publishers; nothing is sent."""
         states = {spec.topic for spec in embodiment.state.values()}
         commands = {channel.command_topic for channel in embodiment.action.values()}
-        self._channels: list[tuple[str, ActionChannel, Publisher[Any]]] = [
-            (key, channel, node.create_publisher(message_class(channel.type), channel.topic,
-                                                 reliable()))
-            for key, channel in embodiment.action.items()
-            if channel.topic not in states | commands and channel.type in (JOINT_STATE, *FLOAT_TYPES)
-        ]  # fmt: skip
+        self._channels: list[tuple[str, ActionChannel, Publisher[Any]]] = []
+        for key, channel in embodiment.action.items():
+            spoken = channel.type in (JOINT_STATE, *FLOAT_TYPES)
+            if spoken and channel.topic not in states | commands:
+                kind = message_class(channel.type)
+                publisher = node.create_publisher(kind, channel.topic, reliable())
+                self._channels.append((key, channel, publisher))
 
     def publish(self, wanted: Mapping[str, float], stamp_ns: int) -> None:
         """Publish what is wanted at a moment, by the name of the action's column."""

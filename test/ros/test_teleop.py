@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Laws of teleoperation by a person, on a real graph: simulated arm, executor, devices."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("uwm_ros.msg")
+
+from geometry_msgs.msg import Twist
+from sensor_msgs.msg import JointState, Joy
+from std_msgs.msg import Float32
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from uwm_core.data.messages import header_ns
+from uwm_core.embodiment import Embodiment
+from uwm_core.sim.kinematics import tcp_pose
+from uwm_ros.bridge.chunks import to_chunk
+from uwm_ros.bridge.clock import to_ns
+from uwm_ros.logic.limits import Limits
+from uwm_ros.logic.trajectory import Trajectory
+from uwm_ros.msg import ActionChunk as ActionChunkMessage
+from uwm_ros.msg import ExecutorStatus
+from uwm_ros.nodes.executor import ExecutorNode
+from uwm_ros.nodes.teleop import Teleop
+from uwm_ros.srv import ResetSim
+
+FR3 = Embodiment.load("fr3_sim")
+LIMITS = Limits.of(FR3)
+ARM, GRIPPER = FR3.action["joint_target"], FR3.action["gripper_width"]
+STILL_M = 0.0005
+
+
+@pytest.fixture(scope="module")
+def sim():
+    """The simulated arm in a process of its own."""
+    command = [sys.executable, "-m", "uwm_ros.nodes.sim_robot", "--ros-args"]
+    for name in ("image_height", "image_width"):
+        command += ["-p", f"{name}:=32"]
+    process = subprocess.Popen(command, env=dict(os.environ))
+    yield process
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+
+
+class Person:
+    """Devices of a person, and eyes on what comes of them."""
+
+    def __init__(self, graph):
+        self.graph = graph
+        self.labels = graph.listen(JointState, ARM.topic)
+        self.chunks = graph.listen(ActionChunkMessage, "policy/action_chunk")
+        self.commands = graph.listen(JointTrajectory, ARM.command_topic)
+        self.gripper = graph.listen(Float32, GRIPPER.command_topic)
+        self.joints = graph.listen(JointState, FR3.state["joint_pos"].topic)
+        self.status = graph.listen(ExecutorStatus, "executor/status")
+        self._twist = graph.node.create_publisher(Twist, "spacenav/twist", 10)
+        self._joy = graph.node.create_publisher(Joy, "joy", 10)
+        self.wish, self.buttons = None, None
+        graph.node.create_timer(0.02, self._speak)
+
+    def _speak(self):
+        if self.wish is not None:
+            message = Twist()
+            message.linear.x, message.linear.y, message.linear.z = self.wish
+            self._twist.publish(message)
+        if self.buttons is not None:
+            self._joy.publish(Joy(buttons=self.buttons))
+
+    def drive(self, **parameters):
+        """Reset the arm, bring teleoperation and executor up, and run."""
+        self.graph.call(ResetSim, "sim/reset", ResetSim.Request(seed=1))
+        self.graph.add(ExecutorNode)
+        self.graph.add(Teleop, parameters=parameters)
+        self.graph.connected(self._twist)
+        self.graph.connected(self._joy)
+        self.graph.wait(lambda: self.graph.call(Trigger, "executor/run").success, "the run")
+        self.reaches("running")
+
+    def reaches(self, state):
+        self.graph.wait(lambda: self.status and self.status[-1].state == state, f"state {state}")
+
+    def hand(self):
+        message = self.joints[-1]
+        named = dict(zip(message.name, message.position, strict=True))
+        return tcp_pose(np.array([named[name] for name in FR3.arm_joints]))[:3, 3]
+
+    def goes(self, way, least_m=0.03):
+        start, way = self.hand(), np.array(way)
+        self.graph.wait(lambda: (self.hand() - start) @ way > least_m, f"{way}")
+        return self.hand() - start
+
+    def rests(self):
+        """Wait until a good many joint states in a row are of one place."""
+
+        def still():
+            count = len(self.joints)
+            before = self.hand()
+            self.graph.wait(lambda: len(self.joints) > count + 100, "joint states")
+            return np.abs(self.hand() - before).max() < STILL_M
+
+        self.graph.wait(still, "the rest")
+
+
+@pytest.fixture
+def person(graph, sim):
+    person = Person(graph)
+    graph.wait(lambda: person.joints, "the simulated arm")
+    return person
+
+
+@pytest.mark.parametrize("way", [(1.0, 0, 0), (0, -1.0, 0), (0, 0, 1.0)])
+def test_a_twist_moves_the_hand_that_way_and_letting_go_stops_it(person, way):
+    person.drive()
+    person.wish = way
+    moved = person.goes(way)
+    assert np.linalg.norm(moved - (moved @ way) * np.array(way)) < 0.02
+    person.wish = None  # the device falls silent: nobody says stop
+    person.rests()
+    assert person.status[-1].state == "running"
+    assert person.status[-1].holds == 0
+
+
+def test_the_label_is_what_was_commanded_and_the_commands_keep_every_limit(person):
+    person.drive()
+    person.wish = (0.7, 0.7, 0)
+    person.goes((0.7, 0.7, 0))
+    person.wish = (0, 0, 0)
+    person.rests()
+    chunks = {header_ns(m): to_chunk(m) for m in list(person.chunks)}
+    labels = {header_ns(m): m for m in list(person.labels)}
+    both = sorted(set(chunks) & set(labels))
+    assert len(both) > 20
+    columns = [chunks[both[0]].names.index(name) for name in FR3.arm_joints]
+    for moment_ns in both:
+        assert list(labels[moment_ns].name) == list(FR3.arm_joints)
+        said = np.array(labels[moment_ns].position, np.float32)
+        assert (said == chunks[moment_ns].actions[0, columns]).all()
+    # What the controller was sent is where the label says the arm is to be, at that moment.
+    curves = [curve(m) for m in list(person.commands)]
+    for plan, following in zip(curves, curves[1:], strict=False):
+        assert plan.violations(LIMITS) == []
+        for moment_ns in both:
+            if plan.start_ns <= moment_ns < following.start_ns:
+                apart = np.abs(plan.sample(moment_ns)[0] - np.array(labels[moment_ns].position))
+                assert apart.max() < 0.03
+
+
+def test_releasing_the_deadman_rests_and_pressing_it_again_goes_on(person):
+    person.drive(deadman_button=1, gripper_button=-1)
+    person.wish, person.buttons = (0, 0, 1.0), [0, 1]
+    person.goes((0, 0, 1.0))
+    person.buttons = [0, 0]
+    person.rests()
+    person.buttons = [0, 1]
+    person.goes((0, 0, 1.0))
+    person.buttons = None  # the device is gone
+    person.rests()
+
+
+def test_a_press_closes_the_gripper_and_the_next_one_opens_it(person):
+    person.drive()
+    for width in (0.0, 1.0):
+        person.buttons = [1]
+        person.graph.wait(lambda: person.gripper and person.gripper[-1].data == width, "the width")
+        person.buttons = [0]
+        count = len(person.gripper)
+        person.graph.wait(lambda: len(person.gripper) > count + 1, "the same width again")
+        assert {m.data for m in person.gripper[count:]} == {width}
+
+
+def test_after_a_hold_it_starts_from_where_the_arm_is(person):
+    person.drive()
+    person.wish = (0, 1.0, 0)
+    person.goes((0, 1.0, 0))
+    assert person.graph.call(Trigger, "executor/hold").success
+    person.reaches("holding")
+    person.wish = None
+    person.rests()
+    before = person.hand()
+    person.graph.wait(lambda: person.graph.call(Trigger, "executor/run").success, "the run")
+    person.reaches("running")
+    person.rests()
+    assert np.abs(person.hand() - before).max() < 0.005
+
+
+def curve(message):
+    start_ns = to_ns(message.header.stamp)
+    times_ns = np.array([start_ns + to_ns(p.time_from_start) for p in message.points])
+    positions = np.array([p.positions for p in message.points])
+    return Trajectory(times_ns, positions, np.array([p.velocities for p in message.points]))
