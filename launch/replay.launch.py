@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replay a recorded episode on the arm: ros2 launch uwm_ros replay.launch.py; -s lists the arguments."""
+"""Replay an episode: ros2 launch uwm_ros replay.launch.py; -s lists the arguments."""
 
 from launch import LaunchDescription
 
