@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of playing an episode: what arrives is what is stored, byte for byte, and never on a robot."""
+"""Laws of playing an episode: what arrives is what is stored, and never on a robot's topics."""
 
 import dataclasses
 
@@ -8,8 +8,6 @@ import pytest
 
 pytest.importorskip("rclpy")
 pytest.importorskip("uwm_ros.msg")
-
-from sensor_msgs.msg import Image
 
 from uwm_core.cli.main import main
 from uwm_core.data.messages import header_ns, image_rgb, vector
@@ -95,14 +93,12 @@ def test_what_arrives_is_what_is_stored(graph, tmp_path, embodiment):
             assert np.allclose(vector(message, spec), row, rtol=1e-6)
 
 
-def test_the_verb_plays_an_episode_below_its_namespace(graph, tmp_path, embodiment, capfd):
+def test_the_verb_plays_an_episode_below_its_namespace(tmp_path, embodiment, capfd):
     path = written(tmp_path / "store.zarr", embodiment)
-    heard = graph.listen(Image, "/look/front/color/image_raw")
     code = main(["store", "play", str(path), "--namespace", "look", "--rate", "5"])
     said = capfd.readouterr()
     assert code == 0, said.err
     assert f"{STEPS} steps at 50 Hz under /look" in said.out
-    assert {topic for topic in heard} <= set(heard)
 
 
 @pytest.mark.parametrize(

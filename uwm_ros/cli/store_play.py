@@ -23,6 +23,9 @@ from uwm_core.errors import UwmError
 from uwm_ros.bridge.clock import now_ns
 from uwm_ros.bridge.playing import Player
 
+# Listeners and a new publisher take a moment to find each other.
+_DISCOVERY_S = 0.5
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the action's arguments."""
@@ -47,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
             f"episode {args.episode} of {store.location}: {len(episode.stamp_ns)} steps at "
             f"{args.rate * store.embodiment.rate_hz:g} Hz under /{args.namespace.strip('/')}"
         )
+        time.sleep(_DISCOVERY_S)
         play(player, episode, store.embodiment, lambda: now_ns(node), args.rate)
         while args.loop:
             play(player, episode, store.embodiment, lambda: now_ns(node), args.rate)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recorded episode as a stream of chunks, and how well the arm followed it: pure decisions.
 
-Action k is due at start + k periods, as it was when it was recorded. After the last one its target
-is held for a moment, so that the arm arrives before the end is called.
+Action k is due at start + k periods, as it was when it was recorded. The first target is held for a
+moment before, and the last one after: the arm stands at the start, and arrives at the end.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from uwm_ros.logic.limits import Floats
 
 _AHEAD_S = 1.2
 _SETTLE_S = 0.5
+LEAD_NS = 1_000_000_000
+"""From the first chunk to the first action; an arm near the start goes there meanwhile."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,10 +119,10 @@ class Replay:
     def chunk(self, start_ns: int, now_ns: int) -> ActionChunk | None:
         """The actions from now on; None after the last one has been held for a moment."""
         period_ns = self._embodiment.period_ns
-        k = max(now_ns - start_ns, 0) // period_ns
+        k = (now_ns - start_ns) // period_ns
         if k >= self.steps + self._settle:
             return None
-        rows = np.minimum(np.arange(k, k + self._ahead), self.steps - 1)
+        rows = np.clip(np.arange(k, k + self._ahead), 0, self.steps - 1)
         return ActionChunk(
             start_ns + k * period_ns,
             period_ns,

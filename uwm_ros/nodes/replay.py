@@ -31,7 +31,8 @@ from uwm_ros.bridge.clock import now_ns
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import reliable
 from uwm_ros.bridge.runtime import run_node
-from uwm_ros.logic.replaying import Replay
+from uwm_ros.logic.edges import EdgeLog
+from uwm_ros.logic.replaying import LEAD_NS, Replay
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
 from uwm_ros.msg import ExecutorStatus
 
@@ -61,7 +62,8 @@ class ReplayNode(Node):
         number = read.integer("episode", 0, "number of the episode, counted from 0", 0)
         self._replay = _read(place, number, self._embodiment)
         self._arm = ArmState(self, self._embodiment)
-        self._state = ""
+        self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
+        self._refused = False
         self._start_ns: int | None = None
         self._ran = False
         self._ticks = 0
@@ -77,29 +79,32 @@ class ReplayNode(Node):
         )
 
     def _on_status(self, message: ExecutorStatus) -> None:
-        before, self._state = self._state, str(message.state)
         if self._start_ns is None:
-            if self._state == "armed" and before != "armed":
+            if message.state != "armed":
+                self._refused = False
+            elif not self._refused:
                 self._begin()
             return
-        self._ran = self._ran or self._state == "running"
-        if self._ran and self._state != "running":
-            self._end(f"executor is {self._state}: {message.reason}")
+        self._ran = self._ran or message.state == "running"
+        if self._ran and message.state != "running":
+            self._end(f"executor is {message.state}: {message.reason}")
 
     def _begin(self) -> None:
         """Start from where the arm is, or say why not."""
         now = now_ns(self)
         measured, age_s = self._arm.at(now)
-        if measured is None or age_s > self._arm.max_age_s:
-            why = f"no fresh joint state on {self._arm.topic}"
-        else:
-            why = self._replay.far(measured)
-        if why:
+        silent = measured is None or age_s > self._arm.max_age_s
+        text = f"not started yet: no fresh joint state on {self._arm.topic}"
+        self._edges.update("joint state", bad=silent, text=text)
+        if measured is None or silent:
+            return
+        if why := self._replay.far(measured):
             self.get_logger().error(f"not started: {why}")
             self._say({"outcome": "refused", "reason": why})
+            self._refused = True
             self._hold.call_async(Trigger.Request())
             return
-        self._start_ns, self._ran, self._ticks = now, False, 0
+        self._start_ns, self._ran, self._ticks = now + LEAD_NS, False, 0
         self._replay.forget()
         self.get_logger().info("started")
 
