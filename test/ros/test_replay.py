@@ -131,6 +131,7 @@ def test_an_episode_recorded_in_simulation_happens_again_and_elsewhere_it_is_ref
         assert "from the start of the episode" in reports[-1]["reason"]
         assert np.abs(vector(joints[-1], JOINTS) - wanted(np.array([SECONDS]))[0]).max() < 0.05
 
+        graph.wait(lambda: status[-1].state == "holding", "the hold after the refusal")
         reset(graph, joints)
         graph.wait(lambda: graph.call(Trigger, "executor/run").success, "the run")
         graph.wait(lambda: len(reports) > 1, "the second report")

@@ -59,7 +59,7 @@ class KeyWishes:
     def buttons(
         self, now_ns: int, *, gripper_button: int, deadman_button: int
     ) -> npt.NDArray[np.int64]:
-        """Buttons of a Joy: the gripper's while space counts as held, the deadman's with any key."""
+        """Buttons of a Joy: the gripper's while space is held, the deadman's with any key."""
         buttons = np.zeros(max(gripper_button, deadman_button, 0) + 1, np.int64)
         held = {key for key in self._pressed if self._held(key, now_ns)}
         if deadman_button >= 0:
