@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well the streams of an episode kept time: rates, gaps, ages, clock offsets.
 
-``SyncMeter`` watches a conversion: every message with its two clocks, every tick with the samples
-that were used. ``StreamSync`` is what remains of one stream: a few numbers that travel in the
-episode's record, and one ``Bins`` row per second for those who want to see it over time. Nothing
-here decodes a message, and memory grows by one row a second.
+``SyncMeter`` watches the walk through a recording: every message with its two clocks, every tick
+with the age of the samples that it used. It keeps one row a second, of which ``StreamSync``, a few
+numbers for the episode's record, and ``Bins``, the same over time, are made for any stretch of
+time. Nothing here decodes a message.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,16 +32,15 @@ class StreamSync:
     """One stream of one episode in numbers.
 
     Attributes:
-        messages: Messages seen.
-        rate_hz: Messages per second, first to last.
-        slowest_hz: Fewest messages in any whole second.
+        messages: Messages in the seconds that the episode touches.
+        rate_hz: Messages per second, first to last of these.
+        slowest_hz: Fewest messages in any second but the first and the last.
         gap_max_s: Longest time between two stamps.
-        gap_at_s: When that gap began, since the first message of the stream.
+        gap_at_s: When that gap began, since the first message that counts.
         age_p50_s: Median age of the sample used at a tick.
         age_max_s: Largest age of a sample used at a tick.
         offset_s: Median of reception less header stamp: delay plus clock offset; 0 without header.
         offset_drift_s: How much that median moved from the first to the last second.
-        trouble: Messages that could not be used, by reason.
     """
 
     messages: int = 0
@@ -53,7 +52,6 @@ class StreamSync:
     age_max_s: float = 0.0
     offset_s: float = 0.0
     offset_drift_s: float = 0.0
-    trouble: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> StreamSync:
@@ -84,15 +82,15 @@ class StreamSync:
             found.append(f"is received {self.offset_s:+.3f} s after its header stamp")
         if abs(self.offset_drift_s) > OFFSET_S / 2:
             found.append(f"has a clock that drifts: {self.offset_drift_s:+.3f} s over the episode")
-        return [*found, *(f"{count} x {kind}" for kind, count in self.trouble.items())]
+        return found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bins:
-    """One stream over time, a row per second since its first message.
+    """One stream over time, a row per second.
 
     Attributes:
-        messages: (S,) messages received in each second.
+        messages: (S,) messages in each second.
         gap_s: (S,) longest distance of two stamps that ended in each second.
         offset_s: (S,) smallest reception less header stamp; NaN without messages or header.
     """
@@ -102,18 +100,28 @@ class Bins:
     offset_s: npt.NDArray[np.float64]
 
 
+@dataclasses.dataclass(slots=True)
+class _Second:
+    """One stream in one second of its own stamps."""
+
+    first_ns: int
+    last_ns: int
+    messages: int
+    gap_ns: int
+    gap_end_ns: int
+    offset_ns: int
+    ages_ns: list[int]
+
+
 class _Meter:
     """Counts one stream; stamps wait in lists and are reduced a batch at a time."""
 
-    def __init__(self, has_header: bool) -> None:
-        self._has_header = has_header
+    def __init__(self) -> None:
         self._stamps: list[int] = []
         self._logs: list[int] = []
-        self._messages = 0
-        self._first = self._last = 0
-        self._first_log = 0
-        self._gap_ns = self._gap_at_ns = 0
-        self._bins: list[list[float]] = []
+        self._last: int | None = None
+        self._ages: dict[int, list[int]] = {}
+        self.seconds: dict[int, _Second] = {}
 
     def add(self, stamp_ns: int, log_ns: int) -> None:
         self._stamps.append(stamp_ns)
@@ -121,81 +129,71 @@ class _Meter:
         if len(self._stamps) == _BATCH:
             self.flush()
 
+    def use(self, tick_ns: int, age_ns: int) -> None:
+        self._ages.setdefault(tick_ns // NS_PER_S, []).append(age_ns)
+
     def flush(self) -> None:
         if not self._stamps:
             return
         stamps, logs = np.array(self._stamps, np.int64), np.array(self._logs, np.int64)
         self._stamps.clear()
         self._logs.clear()
-        if not self._messages:
-            self._first = self._last = int(stamps[0])
-            self._first_log = int(logs[0])
-        self._messages += len(stamps)
-        gaps = np.diff(stamps, prepend=self._last)
-        widest = int(gaps.argmax())
-        if gaps[widest] > self._gap_ns:
-            self._gap_ns = int(gaps[widest])
-            self._gap_at_ns = int(stamps[widest]) - self._gap_ns - self._first
+        gaps = np.diff(stamps, prepend=stamps[0] if self._last is None else self._last)
         self._last = int(stamps[-1])
-        self._sort_into_bins(logs, gaps, logs - stamps)
+        # Stamps rise, so every second is one run of rows; where a clock was set, it is several.
+        cuts = np.flatnonzero(np.diff(stamps // NS_PER_S)) + 1
+        for rows in np.split(np.arange(len(stamps)), cuts):
+            self._count(stamps[rows], gaps[rows], (logs - stamps)[rows])
 
-    def _sort_into_bins(
-        self, logs: npt.NDArray[np.int64], gaps: npt.NDArray[np.int64], offset: npt.NDArray[Any]
+    def _count(
+        self,
+        stamps: npt.NDArray[np.int64],
+        gaps: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
     ) -> None:
-        second = np.maximum(logs - self._first_log, 0) // NS_PER_S
-        for number in np.unique(second):
-            here = second == number
-            # Seconds in which nothing came are rows too, but an absurd clock must not make a year.
-            while len(self._bins) <= number < len(self._bins) + 86_400:
-                self._bins.append([0, 0.0, np.nan])
-            if number >= len(self._bins):
-                continue
-            row = self._bins[int(number)]
-            row[0] += int(here.sum())
-            row[1] = max(row[1], float(gaps[here].max()) / NS_PER_S)
-            if self._has_header:
-                row[2] = float(np.fmin(row[2], offset[here].min() / NS_PER_S))
+        widest = int(gaps.argmax())
+        found = _Second(
+            int(stamps[0]), int(stamps[-1]), len(stamps), int(gaps[widest]), int(stamps[widest]),
+            int(offsets.min()), [],
+        )  # fmt: skip
+        old = self.seconds.setdefault(int(stamps[0] // NS_PER_S), found)
+        if old is not found:
+            old.first_ns = min(old.first_ns, found.first_ns)
+            old.last_ns = max(old.last_ns, found.last_ns)
+            old.messages += found.messages
+            old.offset_ns = min(old.offset_ns, found.offset_ns)
+            if found.gap_ns > old.gap_ns:
+                old.gap_ns, old.gap_end_ns = found.gap_ns, found.gap_end_ns
 
-    def bins(self) -> Bins:
+    def between(self, begin_ns: int, end_ns: int) -> list[_Second]:
+        """The seconds that a stretch of time touches, in order."""
         self.flush()
-        table = np.array(self._bins, np.float64).reshape(-1, 3)
-        return Bins(table[:, 0].astype(np.int64), table[:, 1], table[:, 2])
+        first, last = begin_ns // NS_PER_S, end_ns // NS_PER_S
+        return [self.seconds[s] for s in sorted(self.seconds) if first <= s <= last]
 
-    def summary(self, ages_ns: list[int], trouble: Mapping[str, int]) -> StreamSync:
-        bins = self.bins()
-        span_s = (self._last - self._first) / NS_PER_S
-        ages = np.array(ages_ns or [0]) / NS_PER_S
-        known = bins.offset_s[np.isfinite(bins.offset_s)]
-        # The first and the last second are cut off by the episode's ends.
-        whole = bins.messages[1:-1]
-        rate_hz = (self._messages - 1) / span_s if span_s > 0 else 0.0
-        return StreamSync(
-            messages=self._messages,
-            rate_hz=rate_hz,
-            slowest_hz=float(whole.min()) if len(whole) else rate_hz,
-            gap_max_s=self._gap_ns / NS_PER_S,
-            gap_at_s=self._gap_at_ns / NS_PER_S,
-            age_p50_s=float(np.median(ages)),
-            age_max_s=float(ages.max()),
-            offset_s=float(np.median(known)) if len(known) else 0.0,
-            offset_drift_s=float(known[-1] - known[0]) if len(known) else 0.0,
-            trouble=dict(trouble),
-        )
+    def ages(self, begin_ns: int, end_ns: int) -> npt.NDArray[np.float64]:
+        first, last = begin_ns // NS_PER_S, end_ns // NS_PER_S
+        found = [age for s, ages in self._ages.items() if first <= s <= last for age in ages]
+        return np.array(found or [0], np.float64) / NS_PER_S
+
+    def forget_before(self, moment_ns: int) -> None:
+        """Drop the seconds that ended before a moment."""
+        first = moment_ns // NS_PER_S
+        self.flush()
+        self.seconds = {s: row for s, row in self.seconds.items() if s >= first}
+        self._ages = {s: ages for s, ages in self._ages.items() if s >= first}
 
 
 class SyncMeter:
-    """Measures all streams of one episode.
+    """Measures all streams of one recording.
 
     Args:
         streams: The streams by key, as ``Embodiment.streams`` has them.
     """
 
     def __init__(self, streams: Mapping[str, Camera | Vector]) -> None:
-        self._meters = {key: _Meter(spec.clock == "header") for key, spec in streams.items()}
-        self._latency_ns = {
-            key: round(spec.latency_s * NS_PER_S) for key, spec in streams.items()
-        }
-        self._ages: dict[str, list[int]] = {key: [] for key in streams}
+        self._streams = dict(streams)
+        self._meters = {key: _Meter() for key in streams}
 
     def saw(self, key: str, stamp_ns: int, log_ns: int) -> None:
         """Count one message.
@@ -205,25 +203,65 @@ class SyncMeter:
             stamp_ns: Its stamp as the grid uses it (the stream's clock, latency subtracted).
             log_ns: When it was received.
         """
-        self._meters[key].add(stamp_ns + self._latency_ns[key], log_ns)
+        self._meters[key].add(stamp_ns, log_ns)
 
-    def used(self, key: str, age_ns: int) -> None:
+    def used(self, key: str, tick_ns: int, age_ns: int) -> None:
         """Count one sample that a tick used, ``age_ns`` old at that tick."""
-        self._ages[key].append(age_ns)
+        self._meters[key].use(tick_ns, age_ns)
 
-    def streams(
-        self, trouble: Mapping[str, Mapping[str, int]] | None = None
-    ) -> dict[str, StreamSync]:
-        """What was measured so far, by stream.
+    def forget_before(self, moment_ns: int) -> None:
+        """Drop what ended before a moment."""
+        for meter in self._meters.values():
+            meter.forget_before(moment_ns)
 
-        Args:
-            trouble: Messages by stream and by what was wrong with their stamps.
-        """
-        return {
-            key: meter.summary(self._ages[key], (trouble or {}).get(key, {}))
-            for key, meter in self._meters.items()
-        }
+    def streams(self, begin_ns: int, end_ns: int) -> dict[str, StreamSync]:
+        """Every stream between two stamps: the seconds that they touch."""
+        return {key: self._stream(key, begin_ns, end_ns) for key in self._meters}
 
-    def over_time(self) -> dict[str, Bins]:
-        """The same second by second."""
-        return {key: meter.bins() for key, meter in self._meters.items()}
+    def _stream(self, key: str, begin_ns: int, end_ns: int) -> StreamSync:
+        rows = self._meters[key].between(begin_ns, end_ns)
+        if not rows:
+            return StreamSync()
+        ages = self._meters[key].ages(begin_ns, end_ns)
+        messages = sum(row.messages for row in rows)
+        span_s = (rows[-1].last_ns - rows[0].first_ns) / NS_PER_S
+        # A gap that began before the stretch is not the episode's.
+        inner = [row for row in rows if row.gap_end_ns > rows[0].first_ns] or rows[:1]
+        widest = max(inner, key=lambda row: row.gap_ns)
+        gap_ns = min(widest.gap_ns, widest.gap_end_ns - rows[0].first_ns)
+        rate_hz = (messages - 1) / span_s if span_s > 0 else 0.0
+        offsets = self._offsets(key, rows)
+        return StreamSync(
+            messages=messages,
+            rate_hz=rate_hz,
+            slowest_hz=float(min((row.messages for row in rows[1:-1]), default=rate_hz)),
+            gap_max_s=gap_ns / NS_PER_S,
+            gap_at_s=(widest.gap_end_ns - gap_ns - rows[0].first_ns) / NS_PER_S,
+            age_p50_s=float(np.median(ages)),
+            age_max_s=float(ages.max()),
+            offset_s=float(np.median(offsets)),
+            offset_drift_s=float(offsets[-1] - offsets[0]),
+        )
+
+    def _offsets(self, key: str, rows: Sequence[_Second]) -> npt.NDArray[np.float64]:
+        """Reception less header stamp, per second; 0 for streams without a header."""
+        spec = self._streams[key]
+        if spec.clock != "header":
+            return np.zeros(len(rows))
+        return np.array([row.offset_ns for row in rows]) / NS_PER_S - spec.latency_s
+
+    def over_time(self, begin_ns: int, end_ns: int) -> dict[str, Bins]:
+        """The same second by second; seconds without a message are rows too."""
+        found = {}
+        for key, meter in self._meters.items():
+            rows = meter.between(begin_ns, end_ns)
+            if not rows:
+                continue
+            place = np.array([row.first_ns // NS_PER_S for row in rows]) - begin_ns // NS_PER_S
+            table = np.full((int(place[-1]) + 1, 3), (0.0, 0.0, np.nan))
+            table[place, 0] = [row.messages for row in rows]
+            table[place, 1] = [row.gap_ns / NS_PER_S for row in rows]
+            if self._streams[key].clock == "header":
+                table[place, 2] = self._offsets(key, rows)
+            found[key] = Bins(table[:, 0].astype(np.int64), table[:, 1], table[:, 2])
+        return found
