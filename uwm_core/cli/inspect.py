@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import json
 from pathlib import Path
 
@@ -79,10 +80,21 @@ def _print(console: Console, report: Report, store: Store | None, shown: list[in
         array = store.array(key) if store is not None else None
         if array is not None:
             console.print(f"  {key:22} {array.shape!s:22} {array.dtype}", markup=False)
+    for line in _told(report):
+        console.print(f"  {line}", markup=False, soft_wrap=True)
     console.print(_stream_table(report))
     console.print(_range_table(report))
     console.print(_episode_table(report, shown))
     _print_warnings(console, report)
+
+
+def _told(report: Report) -> list[str]:
+    """How many episodes there are of each kind, and of each task."""
+    records = [entry.record for entry in report.episodes]
+    kinds = collections.Counter(f"{record.role}, {record.outcome}" for record in records)
+    tasks = collections.Counter(record.task or "(no task sentence)" for record in records)
+    counted = [*sorted(kinds.items()), *((repr(task), n) for task, n in tasks.most_common(10))]
+    return [f"{count} x {what}" for what, count in counted]
 
 
 def _stream_table(report: Report) -> Table:

@@ -33,6 +33,7 @@ from uwm_core.data.episodes import (
 from uwm_core.data.grid import BagGrid
 from uwm_core.data.messages import NS_PER_S
 from uwm_core.data.store import EpisodeRecord, StoreWriter
+from uwm_core.data.topics import embodiment_of
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UwmError
 
@@ -92,13 +93,10 @@ def _embodiment_of(sources: Sequence[Source], config: ConvertConfig) -> Embodime
             continue
         try:
             with BagReader(source.path) as reader:
-                if text := reader.metadata.get("uwm.embodiment"):
-                    return Embodiment.parse(text, f"{source.path}/embodiment")
+                return embodiment_of(reader)
         except UwmError:
             if not config.skip_bad:
                 raise
-            continue
-        raise DataError(f"{source.path}: does not say its embodiment; name one (--embodiment fr3)")
     raise DataError(f"none of {len(sources)} bags can be read")
 
 

@@ -51,15 +51,11 @@ def curves(
     Returns:
         One ``<svg>``.
     """
-    drawn = [
-        (np.asarray(line.x, float), np.asarray(line.y, float), line.style) for line in lines
-    ]
+    drawn = [(np.asarray(line.x, float), np.asarray(line.y, float), line.style) for line in lines]
     drawn = [entry for entry in drawn if np.isfinite(entry[1]).any()]
     frame = _Frame(drawn, width, height)
     body = [frame.labels(title, unit)]
-    body += [
-        f'<path class="{style}" d="{frame.path(*_thin(x, y))}"/>' for x, y, style in drawn
-    ]
+    body += [f'<path class="{style}" d="{frame.path(*_thin(x, y))}"/>' for x, y, style in drawn]
     return _svg(width, height, body)
 
 

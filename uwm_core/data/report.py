@@ -9,20 +9,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from uwm_core.data.actions import complete
 from uwm_core.data.bag import BagReader
-from uwm_core.data.grid import BagGrid, Hole
-from uwm_core.data.inspect import ColumnRange, summarize
+from uwm_core.data.grid import BagGrid, Hole, sentences
+from uwm_core.data.inspect import ColumnRange, column_ranges, summarize
 from uwm_core.data.messages import NS_PER_S
 from uwm_core.data.store import EpisodeRecord, Store
 from uwm_core.data.sync import Bins, StreamSync
+from uwm_core.data.topics import embodiment_of
+from uwm_core.data.tracking import check_tracking
 from uwm_core.embodiment import Embodiment
+from uwm_core.errors import DataError
+from uwm_core.records import Step
 
 SCHEMA = "uwm_sync_report"
 VERSION = 1
@@ -116,9 +121,9 @@ class Report:
 def report_store(store: Store) -> Report:
     """Report of what the conversion measured."""
     rate_hz = store.embodiment.rate_hz
-    summary = summarize(store)
+    summary, state, action = summarize(store), store.state(), store.array("action")[:]
     return Report(
-        source=str(store.path),
+        source=store.location,
         embodiment=store.embodiment,
         episodes=tuple(
             EpisodeReport(
@@ -126,9 +131,90 @@ def report_store(store: Store) -> Report:
                 record=record,
                 duration_s=record.steps / rate_hz,
                 streams={key: StreamSync.from_json(e) for key, e in record.sync.items()},
+                tracking=tracking_sentences(
+                    store.embodiment, action[store.span(index)], state[store.span(index)]
+                ),
             )
             for index, record in enumerate(store.episodes)
         ),
         ranges=summary.ranges,
         size_bytes=summary.size_bytes,
     )
+
+
+def report_bag(path: Path | str, embodiment: Embodiment | None = None) -> Report:
+    """Measure one bag now; no image is decoded.
+
+    Args:
+        path: The bag.
+        embodiment: The robot; by default the one that the bag names.
+
+    Raises:
+        DataError: If it cannot be read, or gives no step.
+    """
+    with BagReader(path) as reader:
+        embodiment = embodiment or embodiment_of(reader)
+        role = reader.metadata.get("uwm.role", "expert")
+        grid = BagGrid(reader, embodiment, actions=role != "video")
+        steps, holes = _walk(path, grid, embodiment)
+        begin_ns, end_ns = steps[0].stamp_ns, steps[-1].stamp_ns + embodiment.period_ns
+        record = EpisodeRecord(
+            task=reader.metadata.get("uwm.task", ""),
+            outcome=reader.metadata.get("uwm.outcome", "success"),  # type: ignore[arg-type]
+            role=role,  # type: ignore[arg-type]
+            source=reader.path.name,
+            steps=len(steps),
+            counts=grid.counts,
+            notes=tuple([*sentences(grid.grid.trouble()), *(f"hole: {h.reason}" for h in holes)]),
+        )
+        state, action = _table(steps, "state"), _table(steps, "action")
+        entry = EpisodeReport(
+            index=0,
+            record=record,
+            duration_s=(end_ns - begin_ns) / NS_PER_S,
+            streams=grid.grid.sync.streams(begin_ns, end_ns),
+            tracking=tracking_sentences(embodiment, action, state),
+            over_time=grid.grid.sync.over_time(begin_ns, end_ns),
+        )
+        return Report(
+            source=str(path),
+            embodiment=embodiment,
+            episodes=(entry,),
+            ranges=(
+                *column_ranges("state", embodiment.state_names, state),
+                *column_ranges("action", embodiment.action_names, action),
+            ),
+            size_bytes=reader.size_bytes,
+        )
+
+
+def _walk(path: Path | str, grid: BagGrid, embodiment: Embodiment) -> tuple[list[Step], list[Hole]]:
+    """Steps without their images, and one hole for every stretch of them."""
+    steps: list[Step] = []
+    holes: list[Hole] = []
+    in_hole = True  # streams never begin at the same moment: holes before the first step are none
+    for item in complete(embodiment, grid.steps()):
+        if isinstance(item, Step):
+            steps.append(dataclasses.replace(item, images={}))
+            in_hole = False
+        elif not in_hole:
+            holes.append(item)
+            in_hole = True
+    if not steps:
+        raise DataError(f"{path}: gives no step: every tick lacks a stream")
+    return steps, [hole for hole in holes if hole.stamp_ns < steps[-1].stamp_ns]
+
+
+def _table(steps: Sequence[Step], what: str) -> npt.NDArray[np.float32]:
+    """Rows of state or action: (n, columns)."""
+    rows = [list(getattr(step, what).values()) for step in steps]
+    return np.stack([np.concatenate(row) if row else np.empty(0, np.float32) for row in rows])
+
+
+def tracking_sentences(
+    embodiment: Embodiment, action: npt.NDArray[np.float32], state: npt.NDArray[np.float32]
+) -> tuple[str, ...]:
+    """What the check of actions against states remarks."""
+    if action.shape[1:] != (embodiment.action_size,) or not state.size:
+        return ()
+    return tuple(c.warning for c in check_tracking(embodiment, action, state) if c.warning)

@@ -19,7 +19,6 @@ from uwm_core.data.inspect import pick_episodes
 from uwm_core.data.plots import Curve, curves, dots
 from uwm_core.data.report import EpisodeReport, Report
 from uwm_core.data.store import Episode
-from uwm_core.data.sync import StreamSync
 from uwm_core.embodiment import Embodiment
 
 # Curves of more episodes make a page that no browser likes; the numbers of all are in the table.
@@ -42,7 +41,8 @@ tr+tr td{border-top:1px solid var(--rule)}td.n,th.n{text-align:right}
 details{border-top:1px solid var(--rule);padding:.3rem 0}summary{cursor:pointer}
 img{max-width:100%;border-radius:4px}
 svg.plot{background:transparent}svg .axis{stroke:var(--rule);fill:none}
-svg text{font:10px system-ui,sans-serif;fill:var(--faint)}svg text.title{font-size:11px;fill:var(--ink)}
+svg text{font:10px system-ui,sans-serif;fill:var(--faint)}
+svg text.title{font-size:11px;fill:var(--ink)}
 svg path.state,svg path.plain{stroke:var(--state);fill:none;stroke-width:1.2}
 svg path.action{stroke:var(--action);fill:none;stroke-width:1.2}
 svg path.limit{stroke:var(--faint);fill:none;stroke-dasharray:3 3}svg circle{fill:var(--state)}
@@ -119,7 +119,9 @@ def _head(report: Report, name: str) -> str:
         f"{entry.record.role}, {entry.record.outcome}" for entry in report.episodes
     )
     counted = "; ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
-    tasks = collections.Counter(entry.record.task or "(no task sentence)" for entry in report.episodes)
+    tasks = collections.Counter(
+        entry.record.task or "(no task sentence)" for entry in report.episodes
+    )
     told = "; ".join(f"{task} ({count})" for task, count in tasks.most_common(5))
     return (
         f"<h1>{_text(name)}</h1>"
@@ -148,8 +150,7 @@ def _warnings(report: Report) -> str:
 
 def _column(report: Report, key: str, field: str) -> npt.NDArray[np.float64]:
     """One number of one stream, per episode; NaN where it was not measured."""
-    blank = StreamSync(**{field: np.nan})
-    found = [getattr(entry.streams.get(key, blank), field) for entry in report.episodes]
+    found = [getattr(entry.streams.get(key), field, np.nan) for entry in report.episodes]
     return np.array(found, np.float64)
 
 
@@ -220,9 +221,7 @@ def _episodes(report: Report) -> str:
     return f"<h2>Episodes</h2>{_table(heads, rows)}{more}"
 
 
-def _details(
-    report: Report, embodiment: Embodiment, read: Callable[[int], Episode] | None
-) -> str:
+def _details(report: Report, embodiment: Embodiment, read: Callable[[int], Episode] | None) -> str:
     if read is None and not any(entry.over_time for entry in report.episodes):
         return ""
     blocks = []
@@ -234,7 +233,8 @@ def _details(
             f'<p class="bad">{_text(sentence)}</p>' for sentence in entry.warnings(embodiment)
         )
         noted = "".join(f'<p class="faint">{_text(note)}</p>' for note in entry.record.notes)
-        title = f"{entry.index}: {entry.record.task or entry.record.source}, {entry.duration_s:.1f} s"
+        told_as = entry.record.task or entry.record.source
+        title = f"{entry.index}: {told_as}, {entry.duration_s:.1f} s"
         opened = " open" if len(report.episodes) == 1 else ""
         blocks.append(
             f"<details{opened}><summary>{_text(title)}</summary>{told}{noted}"
@@ -247,8 +247,10 @@ def _details(
 def _time_plots(entry: EpisodeReport) -> list[str]:
     drawn = []
     for key, bins in entry.over_time.items():
-        seconds = np.arange(len(bins.messages))
-        drawn.append(curves(f"{key}: messages/s", [Curve(seconds, bins.messages)]))
+        seconds = np.arange(len(bins.messages), dtype=np.float64)
+        drawn.append(
+            curves(f"{key}: messages/s", [Curve(seconds, bins.messages.astype(np.float64))])
+        )
         drawn.append(curves(f"{key}: largest gap, s", [Curve(seconds, bins.gap_s)]))
         if np.isfinite(bins.offset_s).any():
             drawn.append(curves(f"{key}: clock offset, s", [Curve(seconds, bins.offset_s)]))

@@ -32,9 +32,9 @@ class StreamSync:
     """One stream of one episode in numbers.
 
     Attributes:
-        messages: Messages in the seconds that the episode touches.
+        messages: Messages in the seconds that end before the episode does.
         rate_hz: Messages per second, first to last of these.
-        slowest_hz: Fewest messages in any second but the first and the last.
+        slowest_hz: Fewest messages in any of these seconds but the first.
         gap_max_s: Longest time between two stamps.
         gap_at_s: When that gap began, since the first message that counts.
         age_p50_s: Median age of the sample used at a tick.
@@ -166,14 +166,18 @@ class _Meter:
                 old.gap_ns, old.gap_end_ns = found.gap_ns, found.gap_end_ns
 
     def between(self, begin_ns: int, end_ns: int) -> list[_Second]:
-        """The seconds that a stretch of time touches, in order."""
+        """The seconds that a stretch of time touches, in order.
+
+        The last, broken one is left out: how much of it was seen depends on how far the walk is
+        ahead of those who ask.
+        """
         self.flush()
         first, last = begin_ns // NS_PER_S, end_ns // NS_PER_S
-        return [self.seconds[s] for s in sorted(self.seconds) if first <= s <= last]
+        return [self.seconds[s] for s in sorted(self.seconds) if first <= s < last]
 
     def ages(self, begin_ns: int, end_ns: int) -> npt.NDArray[np.float64]:
         first, last = begin_ns // NS_PER_S, end_ns // NS_PER_S
-        found = [age for s, ages in self._ages.items() if first <= s <= last for age in ages]
+        found = [age for s, ages in self._ages.items() if first <= s < last for age in ages]
         return np.array(found or [0], np.float64) / NS_PER_S
 
     def forget_before(self, moment_ns: int) -> None:
@@ -215,7 +219,7 @@ class SyncMeter:
             meter.forget_before(moment_ns)
 
     def streams(self, begin_ns: int, end_ns: int) -> dict[str, StreamSync]:
-        """Every stream between two stamps: the seconds that they touch."""
+        """Every stream from one stamp to another, by whole seconds."""
         return {key: self._stream(key, begin_ns, end_ns) for key in self._meters}
 
     def _stream(self, key: str, begin_ns: int, end_ns: int) -> StreamSync:
@@ -234,7 +238,7 @@ class SyncMeter:
         return StreamSync(
             messages=messages,
             rate_hz=rate_hz,
-            slowest_hz=float(min((row.messages for row in rows[1:-1]), default=rate_hz)),
+            slowest_hz=float(min((row.messages for row in rows[1:]), default=rate_hz)),
             gap_max_s=gap_ns / NS_PER_S,
             gap_at_s=(widest.gap_end_ns - gap_ns - rows[0].first_ns) / NS_PER_S,
             age_p50_s=float(np.median(ages)),
