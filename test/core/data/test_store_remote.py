@@ -100,12 +100,13 @@ def test_stores_are_edited_behind_a_url(
     merge([local], f"{base_url}/m.zarr")
     remote = Store.open(f"{base_url}/m.zarr")
     relabel(remote, Selection(episodes=(1,)), outcome="failure")
+    remote = Store.open(f"{base_url}/m.zarr")
     with pytest.raises(StoreError, match="object storage cannot replace a store in one step"):
         drop(remote, Selection(outcome="success"))
-    drop(Store.open(f"{base_url}/m.zarr"), Selection(outcome="success"), f"{base_url}/f.zarr")
+    drop(remote, Selection(outcome="success"), f"{base_url}/f.zarr")
     (failure,) = Store.open(f"{base_url}/f.zarr").episodes
     assert (failure.content, failure.outcome) == (local.episodes[1].content, "failure")
-    assert verify(Store.open(f"{base_url}/m.zarr")) == []
+    assert verify(remote) == []
 
 
 def test_a_store_travels_to_another_process(
