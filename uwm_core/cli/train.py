@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
@@ -44,13 +45,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
 
 
-def _source(word: str, stores: int) -> Source:
+def _source(word: str, *, stores: int, threads: int) -> Source:
     """Open ``PATH`` or ``PATH:SHARE``; the stores of a mixture divide the memory among them."""
     path, _, share = word.rpartition(":")
     wanted = float(share) if path and _NUMBER.fullmatch(share) else None
     if wanted is not None and not 0 < wanted < 1:
         raise StoreError(f"{word}: the share of a store must be between 0 and 1, like {path}:0.3")
-    store = Store.open(word if wanted is None else path)
+    store = Store.open(word if wanted is None else path, threads=threads)
     steps = Steps.of_store(store, memory_bytes=MEMORY_BYTES // stores)
     return Source(name=store.name, steps=steps, embodiment=store.embodiment, share=wanted)
 
@@ -59,7 +60,10 @@ def run(args: argparse.Namespace) -> int:
     """Train and say what came of it."""
     path = bundled("train", ".yaml").get(args.config, Path(args.config))
     config = read_spec(path, TrainConfig)
-    data = Data.of_mixture(mix([_source(word, len(args.store)) for word in args.store]), config)
+    # Without workers the reading process has the cores to itself.
+    cores = 1 if config.workers else len(os.sched_getaffinity(0))
+    sources = [_source(word, stores=len(args.store), threads=cores) for word in args.store]
+    data = Data.of_mixture(mix(sources), config)
     out = Path(args.output)
     try:
         checkpoint = train(

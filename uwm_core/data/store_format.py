@@ -81,6 +81,7 @@ class EpisodeRecord:
         outcome: ``success``, ``failure`` or ``discard``.
         source: Name of the bag it came from.
         source_hash: Identity of that bag's content.
+        source_goes_on: Whether that bag had more episodes after this one.
         source_span: First and last moment of the episode in the bag, ns, where the bag has several.
         software: What wrote it.
         steps: Number of steps; set by the writer.
@@ -100,6 +101,7 @@ class EpisodeRecord:
     outcome: Outcome = "success"
     source: str = ""
     source_hash: str = ""
+    source_goes_on: bool = False
     source_span: tuple[int, int] | None = None
     software: str = ""
     steps: int = 0

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from uwm_core.training.config import TrainConfig
 from uwm_core.training.evaluate import held_out
 from uwm_core.training.journal import read_journal
 from uwm_core.training.loop import Data, train
+from uwm_core.training.optimise import Interrupted
 
 
 def film_of(steps: Steps) -> Steps:
@@ -70,6 +73,37 @@ def test_a_mixed_run_is_the_same_with_workers_and_knows_what_it_held_out(
     films = tuple(n - robots for n in mixed.split.validation if n >= robots)
     assert held_out(checkpoint, film_of(tiny_steps)) == films
     assert held_out(checkpoint, mixed.steps) == mixed.split.validation
+
+
+def test_a_run_goes_on_with_workers_as_it_would_have_without(
+    mixed: Data, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    train(tiny_config, mixed, tmp_path / "whole", quiet=True)
+
+    class Interrupting:
+        """Images that press Ctrl-C when they are read for the 13th time: in the model's phase."""
+
+        def __init__(self, images: Any) -> None:
+            self._images, self._left = images, 13
+            self.shape = images.shape
+
+        def __len__(self) -> int:
+            return len(self._images)
+
+        def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+            self._left -= 1
+            if self._left == 0:
+                signal.raise_signal(signal.SIGINT)
+            return np.asarray(self._images[rows])
+
+    images = {**mixed.steps.images, "front": Interrupting(mixed.steps.images["front"])}
+    stopped = dataclasses.replace(mixed, steps=dataclasses.replace(mixed.steps, images=images))
+    with pytest.raises(Interrupted, match="of model"):
+        train(tiny_config, stopped, tmp_path / "parts", quiet=True)
+    assert len(read_journal(tmp_path / "parts")) < len(read_journal(tmp_path / "whole"))
+    again = dataclasses.replace(tiny_config, workers=2)
+    train(again, mixed, tmp_path / "parts", resume=True, quiet=True)
+    assert read_journal(tmp_path / "parts") == read_journal(tmp_path / "whole")
 
 
 def test_train_takes_several_stores_and_their_shares(
