@@ -33,9 +33,6 @@ _LENGTH = struct.Struct("<Q")
 _CHUNKS = 5  # which of the statistics counts the chunks
 _DEFINITIONS = (mcap.SCHEMA, mcap.CHANNEL, mcap.METADATA)
 
-# Where a channel keeps the quality of service of its publishers.
-QOS_KEY = "offered_qos_profiles"
-
 
 class Channel(NamedTuple):
     """A stream of messages in a file.
@@ -240,7 +237,7 @@ class _Reader:
         elif opcode == mcap.CHANNEL:
             number, schema = body.take(_TWO_IDS)
             topic, encoding, notes = body.text(), body.text(), body.pairs()
-            self._channels[number] = schema, topic, encoding, notes.get(QOS_KEY, "")
+            self._channels[number] = schema, topic, encoding, notes.get(mcap.QOS_KEY, "")
         elif opcode == mcap.METADATA:
             name = body.text()
             self._index.metadata.setdefault(name, {}).update(body.pairs())
