@@ -27,6 +27,7 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "convert": Verb("uwm_core.cli.convert", "turn recorded bags into a store"),
+    "recover": Verb("uwm_core.cli.recover", "make whole bags of what a killed recorder left"),
     "inspect": Verb("uwm_core.cli.inspect", "print what a store holds, draw a contact sheet"),
     "train": Verb("uwm_core.cli.train", "train a world model from a store"),
     "evaluate": Verb("uwm_core.cli.evaluate", "evaluate a checkpoint in simulation, without ROS"),

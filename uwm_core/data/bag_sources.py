@@ -56,6 +56,10 @@ class Source(Protocol):
         """Messages of some topics in log order."""
         ...
 
+    def verify(self) -> None:
+        """Read everything and try every checksum; raises ``DataError`` at what is wrong."""
+        ...
+
     def close(self) -> None:
         """Let go of the files."""
         ...
@@ -216,6 +220,15 @@ class RosbagsSource:
             for connection, log_ns, data in reader.messages(connections, start_ns, stop_ns):
                 message = LazyMessage(data, connection.msgtype, self._decoder)
                 yield connection.topic, message, log_ns
+
+    def verify(self) -> None:
+        """Read everything; sqlite3 bags have no checksums.
+
+        Raises:
+            DataError: If something cannot be read.
+        """
+        for _ in self.messages({stream.topic for stream in self.streams}, 0, 2**64):
+            pass
 
     def close(self) -> None:
         """Close the files."""
