@@ -36,6 +36,8 @@ VERBS: dict[str, Verb] = {
     "train": Verb("uwm_core.cli.train", "train a world model from a store"),
     "evaluate": Verb("uwm_core.cli.evaluate", "evaluate a checkpoint in simulation, without ROS"),
     "bench": Verb("uwm_core.cli.bench", "measure latency and throughput"),
+    "record": Verb("uwm_ros.cli.record", "record episodes by keys, see how the streams are"),
+    "doctor": Verb("uwm_ros.cli.doctor", "check topics, clocks and disk before a recording"),
     "demo": Verb("uwm_ros.cli.demo", "drive the simulated arm through the ROS graph"),
     "make-checkpoint": Verb("uwm_ros.cli.make_checkpoint", "record, convert, train, from nothing"),
     "record-demos": Verb("uwm_ros.cli.record_demos", "record demonstrations through the ROS graph"),
