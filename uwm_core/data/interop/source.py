@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a foreign data set looks like to us: a layout, and episodes whose rows come one by one.
+
+A format's reader is a ``Source``. It keeps its own names; ``fit`` says which of them become which
+parts of an embodiment. Nothing here reads files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from uwm_core.data.store_format import EpisodeRecord
+from uwm_core.embodiment import Embodiment
+from uwm_core.errors import DataError, UwmError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What every row of a data set holds, in its own words.
+
+    Attributes:
+        name: What to call the robot that it was recorded on.
+        rate_hz: Rows per second.
+        cameras: (H, W) by camera key.
+        state: Column names by state key.
+        action: Column names of the action; empty if there is none.
+    """
+
+    name: str
+    rate_hz: float
+    cameras: Mapping[str, tuple[int, int]]
+    state: Mapping[str, tuple[str, ...]]
+    action: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Row:
+    """One row of a data set; what is missing is absent.
+
+    Attributes:
+        stamp_ns: When it was true; from the episode's first row on if the source has no clock.
+        images: Per camera key (H, W, 3) uint8.
+        state: Per state key (n,).
+        action: (D,), or None.
+    """
+
+    stamp_ns: int
+    images: Mapping[str, npt.NDArray[np.uint8]]
+    state: Mapping[str, npt.NDArray[np.floating]]
+    action: npt.NDArray[np.floating] | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SourceEpisode:
+    """One episode, not yet read.
+
+    Attributes:
+        record: What is known of it; ``source`` and ``source_hash`` say which it is.
+        rows: Reads it, once. Raises ``DataError`` if it cannot be read.
+    """
+
+    record: EpisodeRecord
+    rows: Iterable[Row]
+
+
+class Source(Protocol):
+    """A data set of a foreign format, open for reading."""
+
+    @property
+    def layout(self) -> Layout:
+        """What every row holds."""
+        ...
+
+    @property
+    def embodiment(self) -> Embodiment | None:
+        """The embodiment that the data set carries, because this project wrote it."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What it holds that a store has no place for."""
+        ...
+
+    def episodes(self, wanted: Collection[str]) -> Iterator[SourceEpisode]:
+        """Its episodes in order.
+
+        Args:
+            wanted: Camera and state keys that rows need; others need not be read.
+        """
+        ...
+
+
+def key_of(name: str) -> str:
+    """A foreign name as a key of an embodiment: lower-case letters, digits and ``_``."""
+    key = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    return key if key[:1].isalpha() else f"x_{key}"
+
+
+def column_names(prefix: str, size: int) -> tuple[str, ...]:
+    """Names for columns that have none."""
+    return tuple(f"{prefix}_{index}" for index in range(size))
+
+
+def needs(module: str, extra: str = "interop") -> ModuleType:
+    """Import an optional library.
+
+    Raises:
+        UwmError: If it is not installed; the message names the extra that brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UwmError(
+            f"this format needs {error.name!r}, which is not installed: pip install "
+            f"'uwm_ros[{extra}]'"
+        ) from None
+
+
+def one_line(error: BaseException) -> str:
+    """What a library's error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def grid_ns(index: int, rate_hz: float) -> int:
+    """Stamp of row ``index`` of a source without a clock, on the grid of an embodiment."""
+    return index * round(1e9 / rate_hz)
+
+
+def require_rate(rate_hz: float | None, what: str) -> float:
+    """The rate that was given for a source that does not say its own.
+
+    Raises:
+        DataError: If none was given.
+    """
+    if rate_hz is None:
+        raise DataError(f"{what}: does not say how many rows a second has; say it (--rate 10)")
+    return rate_hz
