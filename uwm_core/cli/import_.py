@@ -8,19 +8,22 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from tqdm import tqdm
 
+from uwm_core.data.interop.buffer import BufferSource
 from uwm_core.data.interop.importing import ImportConfig, ImportReport, import_source
 from uwm_core.data.interop.robomimic import RobomimicOptions, RobomimicSource
 from uwm_core.data.interop.source import Source
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 
+_Formats: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Opener = Callable[[argparse.Namespace], Source]
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: _Formats) -> None:
     """Describe the verb's arguments."""
     parser = subparsers.add_parser(
         "import",
@@ -29,10 +32,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True)
     _robomimic(formats)
+    _buffer(formats)
 
 
 def _format(
-    formats: argparse._SubParsersAction[argparse.ArgumentParser],
+    formats: _Formats,
     name: str,
     text: str,
     opener: Opener,
@@ -66,7 +70,7 @@ def _format(
     return parser
 
 
-def _robomimic(formats: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _robomimic(formats: _Formats) -> None:
     def opener(args: argparse.Namespace) -> Source:
         options = RobomimicOptions(rate_hz=args.rate, mask=args.mask, upside_down=args.upside_down)
         return RobomimicSource(args.sources, options)
@@ -79,6 +83,20 @@ def _robomimic(formats: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         action=argparse.BooleanOptionalAction,
         help="pictures lie bottom row first (default: yes for LIBERO)",
     )
+
+
+def _buffer(formats: _Formats) -> None:
+    def opener(args: argparse.Namespace) -> Source:
+        return BufferSource(_one(args), args.rate)
+
+    parser = _format(formats, "buffer", "Zarr v2 buffer of UWM, diffusion_policy or UMI", opener)
+    parser.add_argument("--rate", type=float, metavar="HZ", help="rows per second")
+
+
+def _one(args: argparse.Namespace) -> str:
+    if len(args.sources) > 1:
+        raise UwmError(f"{args.format} takes one SRC, got {len(args.sources)}")
+    return str(args.sources[0])
 
 
 def run(args: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "convert": Verb("uwm_core.cli.convert", "turn recorded bags into a store"),
     "import": Verb("uwm_core.cli.import_", "turn a data set of another format into a store"),
+    "export": Verb("uwm_core.cli.export", "write a store in another format"),
     "inspect": Verb("uwm_core.cli.inspect", "print what a store holds, draw a contact sheet"),
     "train": Verb("uwm_core.cli.train", "train a world model from a store"),
     "evaluate": Verb("uwm_core.cli.evaluate", "evaluate a checkpoint in simulation, without ROS"),

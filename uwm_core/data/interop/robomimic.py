@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from uwm_core.data.interop.exporting import EMBODIMENT, RECORD
 from uwm_core.data.interop.source import (
     Layout,
     Row,
@@ -32,8 +33,6 @@ from uwm_core.data.store_format import EpisodeRecord
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UnknownNameError
 
-EMBODIMENT = "uwm.embodiment"
-RECORD = "uwm.record"
 STAMPS = "uwm.stamp_ns"
 
 

@@ -11,7 +11,7 @@ import pytest
 from uwm_core.cli.main import main
 from uwm_core.data.interop.importing import ImportConfig, import_source
 from uwm_core.data.interop.robomimic import RobomimicOptions, RobomimicSource
-from uwm_core.data.store import Store
+from uwm_core.data.store import EpisodeRecord, Store
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UnknownNameError
 
@@ -143,3 +143,41 @@ def test_a_bad_demo_is_refused_or_listed_and_leaves_no_row(robomimic_file, tmp_p
     store = Store.open(out)
     assert [record.steps for record in store.episodes] == [5, 4]
     assert (tmp_path / "robot.yaml").read_text() == store.embodiment.to_yaml()
+
+
+def test_a_store_goes_out_and_comes_back_the_same(store, tmp_path, assert_same):
+    out, back = tmp_path / "out.hdf5", tmp_path / "back.zarr"
+    assert main(["export", "robomimic", str(store.path), "-o", str(out), "-q"]) == 0
+    assert main(["import", "robomimic", str(out), "-o", str(back), "-q"]) == 0
+    assert_same(store, Store.open(back))
+
+
+def test_what_is_written_is_what_robomimic_reads(store, tmp_path):
+    """By its own description: demos with sample counts, a total, the environment, masks by name."""
+    out = tmp_path / "out.hdf5"
+    assert main(["export", "robomimic", str(store.path), "-o", str(out), "-q"]) == 0
+    with h5py.File(out) as file:
+        assert sorted(file["data"]) == ["demo_0", "demo_1", "demo_2"]
+        assert file["data"].attrs["total"] == store.steps
+        env = json.loads(file["data"].attrs["env_args"])
+        assert (env["env_name"], env["env_kwargs"]["control_freq"]) == ("fr3_sim", 10.0)
+        demo, episode = file["data/demo_1"], store.episode(1)
+        assert demo.attrs["num_samples"] == len(episode.action)
+        assert demo["actions"][:].tobytes() == episode.action.tobytes()
+        assert demo["obs/front_image"][:].tobytes() == episode.images["front"].tobytes()
+        assert demo["dones"][:].tolist() == [0] * (len(episode.action) - 1) + [1]
+        assert list(file["mask/failure"]) == [b"demo_1"]
+        assert list(file["mask/success"]) == [b"demo_0", b"demo_2"]
+
+
+def test_episodes_that_a_format_cannot_hold_stay_behind(make_store, tmp_path, capsys):
+    records = [
+        EpisodeRecord(task="drive"),
+        EpisodeRecord(role="video", has_action=False),
+        EpisodeRecord(outcome="discard"),
+    ]
+    store, out = make_store(tmp_path / "s.zarr", episodes=records), tmp_path / "out.hdf5"
+    assert main(["export", "robomimic", str(store.path), "-o", str(out), "-q"]) == 0
+    assert "1 episodes stay behind: they have no actions" in capsys.readouterr().err
+    with h5py.File(out) as file:
+        assert list(file["data"]) == ["demo_0"]
