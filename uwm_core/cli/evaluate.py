@@ -78,7 +78,7 @@ def _on_store(args: argparse.Namespace) -> tuple[Figure, ...]:
         ahead_s = checkpoint.config.window.chunk / checkpoint.config.window.rate_hz
         title = (
             f"{checkpoint.name} {checkpoint.version}: {ahead_s:g} s imagined, held-out episodes "
-            f"of {store.path.name}"
+            f"of {store.name}"
         )
         save_sheet(found.examples, title, Path(args.sheet))
     return found.figures

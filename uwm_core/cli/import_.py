@@ -16,6 +16,7 @@ from uwm_core.data.interop.buffer import BufferSource
 from uwm_core.data.interop.importing import ImportConfig, ImportReport, import_source
 from uwm_core.data.interop.robomimic import RobomimicOptions, RobomimicSource
 from uwm_core.data.interop.source import Source
+from uwm_core.data.store_format import ImageCoding
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 
@@ -65,7 +66,12 @@ def _format(
     parser.add_argument("--task", default="", help="task sentence of episodes that have none")
     parser.add_argument("--role", choices=("expert", "play"), help="what the episodes may teach")
     parser.add_argument("--skip-bad", action="store_true", help="list bad episodes and go on")
-    parser.add_argument("--overwrite", action="store_true", help="replace a store of this name")
+    parser.add_argument(
+        "--images", metavar="CODING", help="lossless (default), jpeg:QUALITY or jpegxl:QUALITY"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a store of this name, not go on"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     return parser
 
@@ -104,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
     config = ImportConfig(
         embodiment=Embodiment.load(args.embodiment) if args.embodiment else None,
         names=dict(_pair(text) for text in args.map),
+        images=ImageCoding.parse(args.images) if args.images else None,
         overwrite=args.overwrite,
         skip_bad=args.skip_bad,
         task=args.task,

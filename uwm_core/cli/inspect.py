@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 def _print_head(console: Console, store: Store, summary: Summary) -> None:
     embodiment = store.embodiment
     console.print(
-        f"[bold]{store.path}[/bold]: {summary.episodes} episodes, {summary.steps} steps, "
+        f"[bold]{store.location}[/bold]: {summary.episodes} episodes, {summary.steps} steps, "
         f"{summary.duration_s:.0f} s at {embodiment.rate_hz:g} Hz, "
         f"{summary.size_bytes / 1e6:.1f} MB",
         soft_wrap=True,

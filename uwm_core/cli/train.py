@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     path = bundled("train", ".yaml").get(args.config, Path(args.config))
     config = read_spec(path, TrainConfig)
     store = Store.open(args.store)
-    data = Data.prepare(Steps.of_store(store), store.embodiment, config, store.path.name)
+    data = Data.prepare(Steps.of_store(store), store.embodiment, config, store.name)
     out = Path(args.output)
     try:
         checkpoint = train(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags to a store: every bag becomes one episode (or several, if it has holes and may be split).
 
-All or nothing: a bad bag raises an error that names it and no store appears; with ``skip_bad`` it
-is listed in the report and leaves no row behind. The same bags give the same bytes.
+A bad bag raises an error that names it and leaves no row behind; the bags before it stay in the
+store. With ``skip_bad`` it is listed in the report. The same bags give the same bytes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from uwm_core.data.grid import BagGrid, Hole
 from uwm_core.data.messages import NS_PER_S
 from uwm_core.data.store import EpisodeRecord, StoreWriter
 from uwm_core.data.store_format import Outcome, Role
+from uwm_core.data.store_place import Mode
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UwmError
 from uwm_core.records import Step
@@ -73,7 +74,7 @@ class Report:
     """What a conversion did.
 
     Attributes:
-        store: The store that was written.
+        store: Folder or URL of the store that was written.
         bags: Bags that are in it.
         episodes: Episodes written.
         steps: Steps written.
@@ -83,7 +84,7 @@ class Report:
         notes: What was remarked, by bag.
     """
 
-    store: Path
+    store: str
     bags: int
     episodes: int
     steps: int
@@ -158,7 +159,8 @@ def convert(
     config = config or ConvertConfig()
     paths = find_bags(bags)
     embodiment = config.embodiment or _embodiment_of(paths, config)
-    with StoreWriter(store_path, embodiment, overwrite=config.overwrite) as writer:
+    mode: Mode = "overwrite" if config.overwrite else "create"
+    with StoreWriter(store_path, embodiment, mode=mode) as writer:
         work = _Conversion(config, embodiment, writer, paths, progress)
         for path in paths:
             work.bag(path)
@@ -303,7 +305,7 @@ class _Conversion:
     def report(self) -> Report:
         """What was done so far."""
         return Report(
-            store=self._writer.path,
+            store=self._writer.location,
             bags=self._bags,
             episodes=self._episodes,
             steps=self._writer.steps,

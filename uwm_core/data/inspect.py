@@ -72,14 +72,13 @@ def summarize(store: Store) -> Summary:
         The summary.
     """
     embodiment = store.embodiment
-    files = [path for path in store.path.rglob("*") if path.is_file()]
     ranges = _ranges("state", embodiment.state_names, store.state())
     ranges += _ranges("action", embodiment.action_names, store.array("action")[:])
     return Summary(
         episodes=len(store),
         steps=store.steps,
         duration_s=store.steps / embodiment.rate_hz,
-        size_bytes=sum(path.stat().st_size for path in files),
+        size_bytes=store.size_bytes,
         roles=dict(collections.Counter((e.role, e.outcome) for e in store.episodes)),
         tasks=dict(collections.Counter(e.task for e in store.episodes)),
         ranges=tuple(ranges),
@@ -155,7 +154,7 @@ def _font(size: int) -> Any:
 
 def _head(draw: ImageDraw.ImageDraw, store: Store, shown: int) -> None:
     embodiment = store.embodiment
-    draw.text((12, 12), store.path.name, _INK, _font(17))
+    draw.text((12, 12), store.name, _INK, _font(17))
     about = f"{embodiment.name} at {embodiment.rate_hz:g} Hz, {shown} of {len(store)} episodes"
     draw.text((_LABEL_PX, 16), f"{about}, {store.steps} steps", _FAINT, _font(13))
 

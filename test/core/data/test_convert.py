@@ -222,8 +222,8 @@ BROKEN: dict[str, tuple[Callable[..., list[Any]], str]] = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_bag_is_one_line_that_names_it_and_nothing_is_written(
-    bags: SimpleNamespace, tmp_path: Path, good_bag: Path, fault: str
+def test_a_broken_bag_is_one_line_that_names_it_and_leaves_no_row(
+    bags: SimpleNamespace, tmp_path: Path, good_bag: Path, good_store: Store, fault: str
 ) -> None:
     breaks, says = BROKEN[fault]
     path = bags.write_bag(tmp_path / "broken", breaks(bags.streams(), bags))
@@ -231,7 +231,8 @@ def test_a_broken_bag_is_one_line_that_names_it_and_nothing_is_written(
         convert([good_bag, path], tmp_path / "s.zarr")
     message = str(caught.value)
     assert says in message and str(path) in message and "\n" not in message
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken", "s.zarr"]
+    assert Store.open(tmp_path / "s.zarr").episodes == good_store.episodes
 
 
 def test_bad_bags_may_be_skipped_and_leave_no_row(

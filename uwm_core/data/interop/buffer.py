@@ -31,6 +31,7 @@ from uwm_core.data.interop.source import (
     Row,
     SourceEpisode,
     column_names,
+    digest,
     grid_ns,
     one_line,
     require_rate,
@@ -114,11 +115,19 @@ class BufferSource:
         """Episodes in the order of the buffer."""
         starts = [0, *self._ends[:-1].tolist()]
         for number, (start, stop) in enumerate(zip(starts, self._ends.tolist(), strict=True)):
+            rows = slice(start, stop)
             entry = self._records[number] if self._records else {}
             record = dataclasses.replace(
-                EpisodeRecord.from_json(entry), source=f"{self._path.name}/{number}"
+                EpisodeRecord.from_json(entry),
+                source=f"{self._path.name}/{number}",
+                source_hash=self._identity(rows),
             )
-            yield SourceEpisode(record, self._rows(slice(start, stop), wanted))
+            yield SourceEpisode(record, self._rows(rows, wanted))
+
+    def _identity(self, rows: slice) -> str:
+        """Hash of an episode's numbers; its pictures are too many to be read for this."""
+        numbers = [self._action, *(self._arrays[key] for key in self.layout.state)]
+        return digest(*(np.asarray(array[rows]) for array in numbers if array is not None))
 
     def _rows(self, rows: slice, wanted: Collection[str]) -> Iterator[Row]:
         arrays = {key: self._read(key, rows) for key in wanted}

@@ -12,8 +12,11 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from uwm_core.data.store import Episode, Store
 from uwm_core.data.store_format import EpisodeRecord
@@ -51,12 +54,13 @@ class Selection:
         Raises:
             DataError: If none can go.
         """
-        reasons = [_obstacle(store, i, outcomes) for i in range(len(store))]
+        masks = {key: store.mask(key) for key in store.keys if key != "stamp_ns"}
+        reasons = [_obstacle(store, i, outcomes, masks) for i in range(len(store))]
         index = tuple(i for i, reason in enumerate(reasons) if not reason)
         counts = {reason: reasons.count(reason) for reason in reasons if reason}
         left_out = tuple(f"{n} episodes stay behind: {reason}" for reason, n in counts.items())
         if not index:
-            raise DataError(f"{store.path}: nothing to export; {'; '.join(left_out)}")
+            raise DataError(f"{store.location}: nothing to export; {'; '.join(left_out)}")
         return cls(store, index, left_out)
 
     @property
@@ -79,14 +83,21 @@ class Selection:
                 progress(done, steps)
 
 
-def _obstacle(store: Store, index: int, outcomes: Collection[str]) -> str:
+def _obstacle(
+    store: Store,
+    index: int,
+    outcomes: Collection[str],
+    masks: Mapping[str, npt.NDArray[np.bool_]],
+) -> str:
     """Why an episode cannot go; empty if it can."""
     record = store.episodes[index]
     if record.outcome not in outcomes:
         return f"their outcome is {record.outcome}"
     if not record.has_action:
         return "they have no actions"
-    return ""
+    rows = store.span(index)
+    absent = [key for key, mask in masks.items() if not mask[rows].all()]
+    return f"{absent[0]} is absent in some of their steps" if absent else ""
 
 
 def record_json(record: EpisodeRecord) -> str:

@@ -171,7 +171,7 @@ def _check_sizes(layout: Layout, embodiment: Embodiment, state: Mapping[str, str
 
 def _order(theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[int, ...]:
     """Which column of theirs comes where: by name if the names are the same, else as they are."""
-    if sorted(theirs) == sorted(ours):
+    if len(set(ours)) == len(ours) and sorted(theirs) == sorted(ours):
         return tuple(theirs.index(name) for name in ours)
     return tuple(range(len(theirs)))
 

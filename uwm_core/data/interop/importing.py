@@ -15,7 +15,9 @@ from uwm_core.data.interop.derive import derive
 from uwm_core.data.interop.fit import Fit
 from uwm_core.data.interop.source import Source, SourceEpisode
 from uwm_core.data.store import StoreWriter
-from uwm_core.data.store_format import Role
+from uwm_core.data.store_format import EncodedStep, ImageCoding, Role
+from uwm_core.data.store_images import encode_image
+from uwm_core.data.store_place import Mode
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UwmError
 
@@ -27,7 +29,8 @@ class ImportConfig:
     Attributes:
         embodiment: The robot; by default the one that the data carry, else one derived from them.
         names: The source's key by camera or state key, where they do not agree by themselves.
-        overwrite: Replace a store of this name.
+        images: How a new store codes images; without loss by default.
+        overwrite: Replace a store of this name instead of going on with it.
         skip_bad: List episodes that cannot be read instead of refusing all.
         task: Task sentence of episodes that have none.
         role: What the episodes may teach; those without actions are ``video`` in any case.
@@ -35,6 +38,7 @@ class ImportConfig:
 
     embodiment: Embodiment | None = None
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    images: ImageCoding | None = None
     overwrite: bool = False
     skip_bad: bool = False
     task: str = ""
@@ -84,43 +88,75 @@ def import_source(
     Raises:
         DataError: If the data do not fit, an episode is bad (and ``skip_bad`` is off), or none is
             good.
-        StoreError: If the store exists or is being written.
+        StoreError: If the store is of another embodiment or coding, or is being written.
     """
     config = config or ImportConfig()
     embodiment = config.embodiment or source.embodiment or derive(source.layout)
     fit = Fit.of(source.layout, embodiment, config.names)
-    episodes = steps = 0
-    skipped: list[str] = []
-    with StoreWriter(store_path, embodiment, overwrite=config.overwrite) as writer:
+    work = _Import(fit, config)
+    mode: Mode = "overwrite" if config.overwrite else "append"
+    with StoreWriter(store_path, embodiment, mode=mode, images=config.images) as writer:
+        work.known = {(record.source, record.source_hash) for record in writer.episodes}
         for episode in source.episodes(fit.wanted):
-            try:
-                steps += _write(writer, fit, episode, config)
-                writer.commit()
-                episodes += 1
-            except UwmError as error:
-                writer.rollback()
-                if not config.skip_bad:
-                    raise DataError(f"{episode.record.source}: {error}") from None
-                skipped.append(f"{episode.record.source}: {error}")
+            work.episode(writer, episode)
             if progress is not None:
-                progress(episodes, steps)
-        if not episodes:
-            why = f": {skipped[0]}" if skipped else ""
+                progress(work.episodes, work.steps)
+        if not writer.episodes:
+            why = f": {work.skipped[0]}" if work.skipped else ""
             raise DataError(f"{source.layout.name}: gave no episode{why}")
-    notes = (*source.notes, *(f"{part} is absent in every step" for part in fit.absent))
-    return ImportReport(store_path, embodiment, episodes, steps, 0, tuple(skipped), notes)
+    return ImportReport(
+        store=store_path,
+        embodiment=embodiment,
+        episodes=work.episodes,
+        steps=work.steps,
+        known=work.met,
+        skipped=tuple(work.skipped),
+        notes=(*source.notes, *(f"{part} is absent in every step" for part in fit.absent)),
+    )
 
 
-def _write(writer: StoreWriter, fit: Fit, episode: SourceEpisode, config: ImportConfig) -> int:
-    """Add one episode; returns its number of steps."""
-    start = writer.steps
-    acts = False
-    for row in episode.rows:
-        step = fit.step(row)
-        acts = acts or bool(step.action)
-        writer.add(step)
-    record = episode.record
-    role = "video" if not acts else config.role or record.role
-    task = record.task or config.task
-    writer.end_episode(dataclasses.replace(record, has_action=acts, role=role, task=task))
-    return writer.steps - start
+class _Import:
+    """The state of one import: what is written, what was there, what was skipped and why."""
+
+    def __init__(self, fit: Fit, config: ImportConfig) -> None:
+        self._fit = fit
+        self._config = config
+        self.known: set[tuple[str, str]] = set()
+        self.episodes = self.steps = self.met = 0
+        self.skipped: list[str] = []
+
+    def episode(self, writer: StoreWriter, episode: SourceEpisode) -> None:
+        """Import one episode, wholly or not at all, unless it is there."""
+        record = episode.record
+        if (record.source, record.source_hash) in self.known:
+            self.met += 1
+            return
+        before = writer.steps
+        try:
+            self._write(writer, episode)
+            writer.commit()
+        except UwmError as error:
+            writer.rollback()
+            if not self._config.skip_bad:
+                raise DataError(f"{record.source}: {error}") from None
+            self.skipped.append(f"{record.source}: {error}")
+        else:
+            self.episodes += 1
+            self.steps += writer.steps - before
+
+    def _write(self, writer: StoreWriter, episode: SourceEpisode) -> None:
+        acts = False
+        for row in episode.rows:
+            step = self._fit.step(row)
+            acts = acts or bool(step.action)
+            images = {name: encode_image(writer.images, i) for name, i in step.images.items()}
+            writer.add_encoded(EncodedStep(step.stamp_ns, images, step.state, step.action))
+        record = episode.record
+        writer.end_episode(
+            dataclasses.replace(
+                record,
+                has_action=acts,
+                role=self._config.role or record.role if acts else "video",
+                task=record.task or self._config.task,
+            )
+        )

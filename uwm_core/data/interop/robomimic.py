@@ -24,6 +24,7 @@ from uwm_core.data.interop.source import (
     Row,
     SourceEpisode,
     column_names,
+    digest,
     grid_ns,
     needs,
     one_line,
@@ -213,6 +214,10 @@ def _task(attrs: Any) -> str:
 
 
 def _record(demo: Any, source: str, task: str) -> EpisodeRecord:
-    """What is known of a demo."""
+    """What is known of a demo; its actions stand for its content."""
     entry = {"task": task, **_json(demo.attrs, RECORD)}
-    return dataclasses.replace(EpisodeRecord.from_json(entry), source=source)
+    return dataclasses.replace(
+        EpisodeRecord.from_json(entry),
+        source=source,
+        source_hash=digest(np.asarray(demo["actions"])),
+    )

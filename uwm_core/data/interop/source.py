@@ -8,6 +8,7 @@ parts of an embodiment. Nothing here reads files.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -122,6 +123,15 @@ def needs(module: str, extra: str = "interop") -> ModuleType:
             f"this format needs {error.name!r}, which is not installed: pip install "
             f"'uwm_ros[{extra}]'"
         ) from None
+
+
+def digest(*arrays: npt.NDArray[np.generic]) -> str:
+    """Identity of an episode by its numbers."""
+    content = hashlib.sha256()
+    for array in arrays:
+        content.update(f"{array.dtype} {array.shape}".encode())
+        content.update(np.ascontiguousarray(array).tobytes())
+    return content.hexdigest()
 
 
 def one_line(error: BaseException) -> str:

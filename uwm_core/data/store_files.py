@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a store, on a local disk or behind an fsspec URL: ranges to read, whole writes.
+
+A write is all or nothing, and has reached the disk (or the object store) when it returns: what is
+written after it can be trusted to mean that it is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from uwm_core.errors import StoreError
+
+PART = ".part"
+"""Ends the name of a file that is being written."""
+
+OPEN_FILES = 64
+
+
+class Range(NamedTuple):
+    """Bytes of one file."""
+
+    name: str
+    offset: int
+    size: int
+
+
+class Files(Protocol):
+    """Files below one place, by relative name with ``/``.
+
+    Attributes:
+        location: The folder or URL, for messages.
+    """
+
+    location: str
+
+    def read(self, name: str) -> bytes:
+        """A whole file; FileNotFoundError if there is none."""
+        ...
+
+    def read_tail(self, name: str, size: int) -> bytes:
+        """The last bytes of a file; FileNotFoundError if there is none."""
+        ...
+
+    def read_ranges(self, ranges: Sequence[Range]) -> list[bytes]:
+        """Several pieces; FileNotFoundError if a file is missing."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a file in place of what had its name; durable when this returns."""
+        ...
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every file, by name."""
+        ...
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files."""
+        ...
+
+
+def is_url(path: Path | str) -> bool:
+    """Whether a store's name is an fsspec URL that is not a local file's."""
+    return "://" in str(path) and not str(path).startswith("file://")
+
+
+def local_path(path: Path | str) -> Path:
+    """The local folder that a store's name means."""
+    return Path(str(path).removeprefix("file://"))
+
+
+def files_at(path: Path | str) -> Files:
+    """Files at a local path or an fsspec URL.
+
+    Raises:
+        StoreError: If the URL's protocol is unknown or what it needs is not installed.
+    """
+    return RemoteFiles(str(path)) if is_url(path) else LocalFiles(local_path(path))
+
+
+class LocalFiles:
+    """Files below a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.location = str(root)
+        self._open = lru_cache(maxsize=OPEN_FILES)(_OpenFile)
+
+    def __reduce__(self) -> tuple[type[LocalFiles], tuple[Path]]:
+        # Open files do not travel to another process.
+        return LocalFiles, (self.root,)
+
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+        return (self.root / name).read_bytes()
+
+    def read_tail(self, name: str, size: int) -> bytes:
+        """The last bytes of a file."""
+        file = self._open(f"{self.location}/{name}")
+        return file.read(max(0, os.fstat(file.descriptor).st_size - size), size)
+
+    def read_ranges(self, ranges: Sequence[Range]) -> list[bytes]:
+        """Several pieces."""
+        return [
+            self._open(f"{self.location}/{name}").read(offset, size)
+            for name, offset, size in ranges
+        ]
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a file in place of what had its name."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + PART)
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        sync_folder(path.parent)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every file."""
+        return {
+            path.relative_to(self.root).as_posix(): path.stat().st_size
+            for path in self.root.rglob("*")
+            if path.is_file()
+        }
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files."""
+        for name in names:
+            (self.root / name).unlink(missing_ok=True)
+
+
+class _OpenFile:
+    """A file that is open as long as someone holds it; its content stays that of the opening."""
+
+    def __init__(self, path: str) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, offset: int, size: int) -> bytes:
+        return os.pread(self.descriptor, size, offset)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # the file could not be opened
+            os.close(self.descriptor)
+
+
+class RemoteFiles:
+    """Files behind an fsspec URL, such as ``s3://bucket/lift.zarr``."""
+
+    def __init__(self, url: str) -> None:
+        self.location = url.rstrip("/")
+        self._connect()
+
+    def __reduce__(self) -> tuple[type[RemoteFiles], tuple[str]]:
+        return RemoteFiles, (self.location,)
+
+    def _connect(self) -> None:
+        import fsspec
+
+        try:
+            self._system, self._root = fsspec.core.url_to_fs(self.location)
+        except (ImportError, ValueError) as error:
+            raise StoreError(f"{self.location}: cannot be reached: {error}") from None
+        self._process = os.getpid()
+
+    @property
+    def system(self) -> Any:
+        """The file system; a connection is never shared with the process that forked this one."""
+        if self._process != os.getpid():
+            self._connect()
+        return self._system
+
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+        return bytes(self.system.cat_file(f"{self._root}/{name}"))
+
+    def read_tail(self, name: str, size: int) -> bytes:
+        """The last bytes of a file."""
+        return bytes(self.system.cat_file(f"{self._root}/{name}", start=-size))
+
+    def read_ranges(self, ranges: Sequence[Range]) -> list[bytes]:
+        """Several pieces, asked for at the same time where the file system can."""
+        paths = [f"{self._root}/{name}" for name, _, _ in ranges]
+        starts = [offset for _, offset, _ in ranges]
+        ends = [offset + size for _, offset, size in ranges]
+        return [bytes(data) for data in self.system.cat_ranges(paths, starts, ends)]
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a file in place of what had its name."""
+        path = f"{self._root}/{name}"
+        self.system.makedirs(path.rpartition("/")[0], exist_ok=True)
+        self.system.pipe_file(path, data)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every file."""
+        self.system.invalidate_cache()
+        found: dict[str, dict[str, Any]] = self.system.find(self._root, detail=True)
+        start = len(self._root.rstrip("/")) + 1
+        return {path[start:]: int(entry["size"]) for path, entry in found.items()}
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files."""
+        paths = [f"{self._root}/{name}" for name in names]
+        if paths:
+            self.system.rm(paths)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder of our own, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)

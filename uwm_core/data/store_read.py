@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows out of the arrays of a store: only the bytes of the rows that are asked for.
+
+Images come straight out of their shards: the index of a shard is read once, neighbouring images
+in one piece. Numbers come in whole chunks; they are small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from uwm_core.data.store_arrays import (
+    ABSENT,
+    ArraySpec,
+    index_bytes,
+    read_index,
+    unpack_chunk,
+    without_crc,
+)
+from uwm_core.data.store_files import Files, Range
+from uwm_core.data.store_format import ImageCoding
+from uwm_core.data.store_images import decode_images
+from uwm_core.errors import StoreError
+
+Index = slice | int | npt.NDArray[np.int64]
+
+# Images side by side are read in pieces of at most this size.
+MAX_PIECE_BYTES = 1 << 23
+
+
+class StoredArray:
+    """Rows of one array on disk; ``len``, slices and integer arrays give numpy arrays.
+
+    Args:
+        files: Of the store.
+        spec: The array.
+        rows: How many rows are committed; what lies behind them is not there.
+        threads: Threads that decode images.
+    """
+
+    def __init__(self, files: Files, spec: ArraySpec, rows: int, *, threads: int = 1) -> None:
+        self._files = files
+        self._spec = spec
+        self._rows = rows
+        self._threads = threads
+        self._indexes: dict[int, npt.NDArray[np.uint64]] = {}
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return self._rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length along each axis."""
+        return (self._rows, *self._spec.tail)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(self._spec.dtype)
+
+    def __getitem__(self, rows: Index) -> npt.NDArray[Any]:
+        """Read rows, in any order and repeated.
+
+        Raises:
+            IndexError: If there is no such row.
+            StoreError: If the store is damaged there.
+        """
+        wanted = self._wanted(rows)
+        unique, inverse = np.unique(wanted.reshape(-1), return_inverse=True)
+        coding = self._spec.coding
+        found = self._numbers(unique) if coding is None else self._images(unique, coding)
+        if len(unique) != wanted.size or not np.array_equal(unique, wanted.reshape(-1)):
+            found = found[inverse]
+        return found.reshape(*wanted.shape, *self._spec.tail)
+
+    def coded(self, rows: Index) -> list[bytes]:
+        """Images as they are stored, see ``store_images``; an absent one is empty.
+
+        Raises:
+            IndexError: If there is no such row.
+            StoreError: If the array has no images, or is damaged there.
+        """
+        if self._spec.coding is None:
+            raise StoreError(f"{self._files.location}: {self._spec.name} holds numbers, not images")
+        return self._coded(self._wanted(rows).reshape(-1))
+
+    def _wanted(self, rows: Index) -> npt.NDArray[np.int64]:
+        if isinstance(rows, slice):
+            return np.arange(*rows.indices(self._rows))
+        wanted = np.asarray(rows)
+        if wanted.dtype == bool:
+            wanted = np.flatnonzero(np.broadcast_to(wanted, (self._rows,)))
+        wanted = np.where(wanted < 0, wanted + self._rows, wanted).astype(np.int64)
+        if wanted.size and not 0 <= wanted.min() <= wanted.max() < self._rows:
+            raise IndexError(f"{self._spec.name} has {self._rows} rows, asked for {rows}")
+        return wanted
+
+    def _images(self, rows: npt.NDArray[np.int64], coding: ImageCoding) -> npt.NDArray[np.uint8]:
+        out = np.empty((len(rows), *self._spec.tail), np.uint8)
+        coded = self._coded(rows)
+        with self._naming(rows):
+            decode_images(coding, coded, out, threads=self._threads)
+        return out
+
+    def _coded(self, rows: npt.NDArray[np.int64]) -> list[bytes]:
+        places = [self._place(int(row)) for row in rows]
+        pieces = list(_pieces([place for place in places if place is not None]))
+        with self._naming(rows):
+            parts = self._split(pieces)
+            return [b"" if place is None else without_crc(next(parts)) for place in places]
+
+    def _split(self, pieces: list[list[Range]]) -> Iterator[bytes]:
+        """The images of every piece, read together."""
+        ranges = [
+            Range(piece[0].name, piece[0].offset, sum(place.size for place in piece))
+            for piece in pieces
+        ]
+        for piece, data in zip(pieces, self._files.read_ranges(ranges), strict=True):
+            for place in piece:
+                start = place.offset - piece[0].offset
+                yield data[start : start + place.size]
+
+    def _place(self, row: int) -> Range | None:
+        number, inside = divmod(row, self._spec.rows)
+        index = self._indexes.get(number)
+        if index is None:
+            size = index_bytes(self._spec.rows)
+            with self._naming([row]):
+                tail = self._files.read_tail(self._spec.file(number), size)
+                index = self._indexes[number] = read_index(tail, self._spec.rows)
+        offset, size = index[inside].tolist()
+        return None if size == ABSENT else Range(self._spec.file(number), offset, size)
+
+    def _numbers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        out = np.empty((len(rows), *self._spec.tail), self.dtype)
+        number_of = rows // self._spec.rows
+        for number in np.unique(number_of).tolist():
+            here = number_of == number
+            with self._naming(rows[here]):
+                data = self._files.read(self._spec.file(number))
+                out[here] = unpack_chunk(data, self._spec)[rows[here] % self._spec.rows]
+        return out
+
+    @contextmanager
+    def _naming(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Iterator[None]:
+        """Say which array and rows an error is about."""
+        where = (
+            f"{self._files.location}: is damaged: {self._spec.name}, rows {rows[0]} to {rows[-1]}"
+        )
+        try:
+            yield
+        except FileNotFoundError:
+            raise StoreError(f"{where}: the file is missing") from None
+        except StoreError as error:
+            raise StoreError(f"{where}: {error}") from None
+
+
+def _pieces(places: list[Range]) -> Iterator[list[Range]]:
+    """Runs of places that lie side by side in one file."""
+    piece: list[Range] = []
+    size = 0
+    for place in places:
+        last = piece[-1] if piece else None
+        follows = last is not None and place[:2] == (last.name, last.offset + last.size)
+        if piece and not (follows and size + place.size <= MAX_PIECE_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append(place)
+        size += place.size
+    if piece:
+        yield piece
