@@ -14,8 +14,11 @@ from tqdm import tqdm
 
 from uwm_core.data.interop.buffer import export_buffer
 from uwm_core.data.interop.exporting import Progress, Selection
+from uwm_core.data.interop.lerobot_export import LerobotOptions, export_lerobot
 from uwm_core.data.interop.robomimic_export import export_robomimic
+from uwm_core.data.interop.video import VideoCoding
 from uwm_core.data.store import Store
+from uwm_core.errors import UwmError
 
 Writer = Callable[[argparse.Namespace, Selection, Progress], None]
 _Formats: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -33,6 +36,17 @@ def add_parser(subparsers: _Formats) -> None:
     buffer = _format(formats, "buffer", "a Zarr v2 buffer for UWM and diffusion_policy", _buffer)
     buffer.add_argument(
         "--plain-keys", action="store_true", help="front instead of obs.front (diffusion_policy)"
+    )
+    lerobot = _format(formats, "lerobot", "a LeRobot v3.0 data set", _lerobot)
+    lerobot.add_argument(
+        "--images",
+        choices=("video", "image"),
+        default="video",
+        help="mp4 files, or PNG in the rows without loss (default: video)",
+    )
+    lerobot.add_argument("--codec", choices=("h264", "av1"), default="h264", help="of the video")
+    lerobot.add_argument(
+        "--crf", type=int, default=18, help="quality of the video: lower is better (default: 18)"
     )
 
 
@@ -64,6 +78,17 @@ def _buffer(args: argparse.Namespace, selection: Selection, progress: Progress) 
         prefix="" if args.plain_keys else "obs.",
         overwrite=args.overwrite,
         progress=progress,
+    )
+
+
+def _lerobot(args: argparse.Namespace, selection: Selection, progress: Progress) -> None:
+    try:
+        video = VideoCoding(codec=args.codec, crf=args.crf)
+    except ValueError as error:
+        raise UwmError(str(error)) from None
+    options = LerobotOptions(images=args.images, video=video)
+    export_lerobot(
+        selection, Path(args.output), options, overwrite=args.overwrite, progress=progress
     )
 
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from uwm_core.data.interop.buffer import BufferSource
 from uwm_core.data.interop.importing import ImportConfig, ImportReport, import_source
+from uwm_core.data.interop.lerobot import LerobotSource
 from uwm_core.data.interop.robomimic import RobomimicOptions, RobomimicSource
 from uwm_core.data.interop.source import Source
 from uwm_core.data.store_format import ImageCoding
@@ -34,6 +35,7 @@ def add_parser(subparsers: _Formats) -> None:
     formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True)
     _robomimic(formats)
     _buffer(formats)
+    _format(formats, "lerobot", "LeRobot data set, v3.0 or v2.1", lambda a: LerobotSource(_one(a)))
 
 
 def _format(
