@@ -17,6 +17,7 @@ from uwm_core.data.interop.importing import ImportConfig, ImportReport, import_s
 from uwm_core.data.interop.lerobot import LerobotSource
 from uwm_core.data.interop.robomimic import RobomimicOptions, RobomimicSource
 from uwm_core.data.interop.source import Source
+from uwm_core.data.interop.videos import VideoFolder, VideosOptions
 from uwm_core.data.store_format import ImageCoding
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
@@ -36,6 +37,7 @@ def add_parser(subparsers: _Formats) -> None:
     _robomimic(formats)
     _buffer(formats)
     _format(formats, "lerobot", "LeRobot data set, v3.0 or v2.1", lambda a: LerobotSource(_one(a)))
+    _videos(formats)
 
 
 def _format(
@@ -99,6 +101,24 @@ def _buffer(formats: _Formats) -> None:
 
     parser = _format(formats, "buffer", "Zarr v2 buffer of UWM, diffusion_policy or UMI", opener)
     parser.add_argument("--rate", type=float, metavar="HZ", help="rows per second")
+
+
+def _videos(formats: _Formats) -> None:
+    def opener(args: argparse.Namespace) -> Source:
+        if not args.embodiment:
+            raise UwmError("videos say nothing of a robot: name the one that shall learn (-e fr3)")
+        options = VideosOptions(camera=args.camera, task=args.task_from, crop=args.crop)
+        return VideoFolder(args.sources, Embodiment.load(args.embodiment), options)
+
+    parser = _format(formats, "videos", "folders of videos, as episodes without actions", opener)
+    parser.add_argument("--camera", metavar="NAME", help="camera whose pictures they are")
+    parser.add_argument(
+        "--task-from",
+        choices=("none", "name", "folder"),
+        default="none",
+        help="task of videos without a .txt or .json beside them (default: none)",
+    )
+    parser.add_argument("--crop", action="store_true", help="cut to the camera's shape")
 
 
 def _one(args: argparse.Namespace) -> str:

@@ -8,6 +8,7 @@ plain in the file, and a loader that jumps to a picture decodes at most two.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -24,6 +25,8 @@ Codec = Literal["h264", "av1"]
 Image = npt.NDArray[np.uint8]
 
 KEY_FRAME_EVERY = 2
+# What a whole video may end before it says: its last picture's time, and sound that goes on.
+SLACK_S = 1.0
 _ENCODERS = {
     "h264": ("libx264", {"preset": "medium", "bf": "0"}),
     "av1": ("libsvtav1", {"preset": "8"}),
@@ -135,9 +138,15 @@ def read_video(path: Path, start_s: float = 0.0) -> Iterator[tuple[float, Image]
             stream.thread_type = "AUTO"
             if start_s > 0:
                 container.seek(int(start_s / stream.time_base), stream=stream)
+            moment_s = end_s = -math.inf
+            if stream.duration is not None:
+                end_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
             for frame in container.decode(stream):
                 if frame.pts is not None:
-                    yield float(frame.pts * stream.time_base), _upright(frame)
+                    moment_s = float(frame.pts * stream.time_base)
+                    yield moment_s, _upright(frame)
+            if moment_s < end_s - SLACK_S:
+                raise DataError(f"{path}: breaks off at {moment_s:.1f} of {end_s:.1f} s")
     except (av.FFmpegError, ValueError) as error:
         raise DataError(f"{path}: is not a readable video: {one_line(error)}") from None
 
