@@ -15,6 +15,8 @@ BENCHES = {
     "drive": "uwm_ros.cli.bench_drive",
     "policy": "uwm_core.cli.bench_policy",
     "convert": "uwm_core.cli.bench_convert",
+    "kills": "uwm_core.cli.bench_kills",
+    "loader": "uwm_core.cli.bench_loader",
 }
 
 

@@ -30,6 +30,7 @@ VERBS: dict[str, Verb] = {
     "import": Verb("uwm_core.cli.import_", "turn a data set of another format into a store"),
     "export": Verb("uwm_core.cli.export", "write a store in another format"),
     "inspect": Verb("uwm_core.cli.inspect", "print what a store holds, draw a contact sheet"),
+    "store": Verb("uwm_core.cli.store", "merge, split, drop, relabel, verify, measure stores"),
     "train": Verb("uwm_core.cli.train", "train a world model from a store"),
     "evaluate": Verb("uwm_core.cli.evaluate", "evaluate a checkpoint in simulation, without ROS"),
     "bench": Verb("uwm_core.cli.bench", "measure latency and throughput"),

@@ -107,7 +107,8 @@ class Column:
         self.rows += 1
         self._unwritten = True
         if row + 1 == self.spec.rows:
-            self._files.write(self.spec.file(self.rows // self.spec.rows - 1), self._block.pack())
+            number = self.rows // self.spec.rows - 1
+            self._files.write({self.spec.file(number): self._block.pack()})
             self._block = self._load(self.rows)
 
     def truncate(self, rows: int) -> None:
@@ -121,12 +122,11 @@ class Column:
         self.rows = rows
         self._unwritten = True
 
-    def write(self) -> None:
-        """Write the last file if it has changed; full ones were written when they became full."""
+    def unwritten(self) -> dict[str, bytes]:
+        """The last file, if it has changed; full ones were written when they became full."""
         number, inside = divmod(self.rows, self.spec.rows)
-        if self._unwritten and inside:
-            self._files.write(self.spec.file(number), self._block.pack())
-        self._unwritten = False
+        changed, self._unwritten = self._unwritten, False
+        return {self.spec.file(number): self._block.pack()} if changed and inside else {}
 
     def take_hash(self) -> bytes:
         """Hash of the rows added since the last call or truncation."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,6 +22,7 @@ PART = ".part"
 """Ends the name of a file that is being written."""
 
 OPEN_FILES = 64
+WRITERS = 8
 
 
 class Range(NamedTuple):
@@ -52,8 +54,8 @@ class Files(Protocol):
         """Several pieces; FileNotFoundError if a file is missing."""
         ...
 
-    def write(self, name: str, data: bytes) -> None:
-        """Put a file in place of what had its name; durable when this returns."""
+    def write(self, contents: Mapping[str, bytes]) -> None:
+        """Put files in place of what had their names, in any order; durable when this returns."""
         ...
 
     def sizes(self) -> dict[str, int]:
@@ -112,17 +114,16 @@ class LocalFiles:
             for name, offset, size in ranges
         ]
 
-    def write(self, name: str, data: bytes) -> None:
-        """Put a file in place of what had its name."""
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + PART)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        sync_folder(path.parent)
+    def write(self, contents: Mapping[str, bytes]) -> None:
+        """Put files in place of what had their names."""
+        paths = {self.root / name: data for name, data in contents.items()}
+        folders = dict.fromkeys(path.parent for path in paths)
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        # In threads, so that the disk is waited for once and not file by file.
+        with ThreadPoolExecutor(WRITERS) as pool:
+            list(pool.map(_replace, paths, paths.values()))
+            list(pool.map(sync_folder, folders))
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file."""
@@ -165,11 +166,20 @@ class RemoteFiles:
     def _connect(self) -> None:
         import fsspec
 
-        try:
+        with self._reaching():
             self._system, self._root = fsspec.core.url_to_fs(self.location)
-        except (ImportError, ValueError) as error:
-            raise StoreError(f"{self.location}: cannot be reached: {error}") from None
         self._process = os.getpid()
+
+    @contextlib.contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Every file system behind fsspec raises errors of its own; one line says what it was."""
+        try:
+            yield
+        except (FileNotFoundError, StoreError):
+            raise
+        except Exception as error:
+            shown = " ".join(str(error).split()) or type(error).__name__
+            raise StoreError(f"{self.location}: cannot be reached: {shown}") from None
 
     @property
     def system(self) -> Any:
@@ -180,29 +190,33 @@ class RemoteFiles:
 
     def read(self, name: str) -> bytes:
         """A whole file."""
-        return bytes(self.system.cat_file(f"{self._root}/{name}"))
+        with self._reaching():
+            return bytes(self.system.cat_file(f"{self._root}/{name}"))
 
     def read_tail(self, name: str, size: int) -> bytes:
         """The last bytes of a file."""
-        return bytes(self.system.cat_file(f"{self._root}/{name}", start=-size))
+        with self._reaching():
+            return bytes(self.system.cat_file(f"{self._root}/{name}", start=-size))
 
     def read_ranges(self, ranges: Sequence[Range]) -> list[bytes]:
         """Several pieces, asked for at the same time where the file system can."""
         paths = [f"{self._root}/{name}" for name, _, _ in ranges]
         starts = [offset for _, offset, _ in ranges]
         ends = [offset + size for _, offset, size in ranges]
-        return [bytes(data) for data in self.system.cat_ranges(paths, starts, ends)]
+        with self._reaching():
+            found = self.system.cat_ranges(paths, starts, ends, on_error="raise")
+        return [bytes(data) for data in found]
 
-    def write(self, name: str, data: bytes) -> None:
-        """Put a file in place of what had its name."""
-        path = f"{self._root}/{name}"
-        self.system.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self.system.pipe_file(path, data)
+    def write(self, contents: Mapping[str, bytes]) -> None:
+        """Put files in place of what had their names, at the same time where that can be."""
+        with self._reaching():
+            self.system.pipe({f"{self._root}/{name}": data for name, data in contents.items()})
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file."""
-        self.system.invalidate_cache()
-        found: dict[str, dict[str, Any]] = self.system.find(self._root, detail=True)
+        with self._reaching():
+            self.system.invalidate_cache()
+            found: dict[str, dict[str, Any]] = self.system.find(self._root, detail=True)
         start = len(self._root.rstrip("/")) + 1
         return {path[start:]: int(entry["size"]) for path, entry in found.items()}
 
@@ -210,7 +224,22 @@ class RemoteFiles:
         """Remove files."""
         paths = [f"{self._root}/{name}" for name in names]
         if paths:
-            self.system.rm(paths)
+            with self._reaching():
+                self.system.rm(paths)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + PART)
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise StoreError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,7 +7,9 @@ The arrays on disk are in ``store_arrays``, the text of the format in ``docs/ref
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -115,6 +117,11 @@ class EpisodeRecord:
         ):
             if value not in get_args(known):
                 raise UnknownNameError(f"episode {kind}", value, get_args(known))
+
+    @cached_property
+    def json_line(self) -> str:
+        """The record in one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> EpisodeRecord:

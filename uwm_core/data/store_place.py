@@ -115,14 +115,12 @@ class StorePlace:
         self._created = True
         if self._folder is None:
             files = files_at(self.location)
-            files.write(ROOT_FILE, fresh.to_json())
-            for name, data in metadata_files(fresh).items():
-                files.write(name, data)
+            files.write({ROOT_FILE: fresh.to_json()})
+            files.write(metadata_files(fresh))
             return
         part = part_path(self._folder)
         remove_tree(part)
-        for name, data in {**metadata_files(fresh), ROOT_FILE: fresh.to_json()}.items():
-            LocalFiles(part).write(name, data)
+        LocalFiles(part).write({**metadata_files(fresh), ROOT_FILE: fresh.to_json()})
         if self.target != part:
             remove_tree(self._folder)  # at most an empty store, of a writer that was killed early
             os.replace(part, self._folder)

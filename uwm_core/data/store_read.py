@@ -23,7 +23,6 @@ from uwm_core.data.store_arrays import (
     without_crc,
 )
 from uwm_core.data.store_files import Files, Range
-from uwm_core.data.store_format import ImageCoding
 from uwm_core.data.store_images import decode_images
 from uwm_core.errors import StoreError
 
@@ -72,12 +71,32 @@ class StoredArray:
             StoreError: If the store is damaged there.
         """
         wanted = self._wanted(rows)
-        unique, inverse = np.unique(wanted.reshape(-1), return_inverse=True)
-        coding = self._spec.coding
-        found = self._numbers(unique) if coding is None else self._images(unique, coding)
-        if len(unique) != wanted.size or not np.array_equal(unique, wanted.reshape(-1)):
-            found = found[inverse]
-        return found.reshape(*wanted.shape, *self._spec.tail)
+        out = np.empty((wanted.size, *self._spec.tail), self.dtype)
+        self.read_into(wanted.reshape(-1), out)
+        return out.reshape(*wanted.shape, *self._spec.tail)
+
+    def read_into(self, rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        """Read rows, in any order and repeated, to where they are wanted.
+
+        Args:
+            rows: (n,)
+            out: (n, ...), contiguous.
+
+        Raises:
+            IndexError: If there is no such row.
+            StoreError: If the store is damaged there.
+        """
+        wanted, coding = self._wanted(rows), self._spec.coding
+        unique, first, inverse = np.unique(wanted, return_index=True, return_inverse=True)
+        if coding is None:
+            np.take(self._numbers(unique), inverse, axis=0, out=out)
+            return
+        coded = self._coded(unique)
+        with self._naming(unique):
+            decode_images(coding, coded, [out[n] for n in first], threads=self._threads)
+        source = first[inverse]
+        again = np.flatnonzero(source != np.arange(len(source)))
+        out[again] = out[source[again]]
 
     def coded(self, rows: Index) -> list[bytes]:
         """Images as they are stored, see ``store_images``; an absent one is empty.
@@ -100,13 +119,6 @@ class StoredArray:
         if wanted.size and not 0 <= wanted.min() <= wanted.max() < self._rows:
             raise IndexError(f"{self._spec.name} has {self._rows} rows, asked for {rows}")
         return wanted
-
-    def _images(self, rows: npt.NDArray[np.int64], coding: ImageCoding) -> npt.NDArray[np.uint8]:
-        out = np.empty((len(rows), *self._spec.tail), np.uint8)
-        coded = self._coded(rows)
-        with self._naming(rows):
-            decode_images(coding, coded, out, threads=self._threads)
-        return out
 
     def _coded(self, rows: npt.NDArray[np.int64]) -> list[bytes]:
         places = [self._place(int(row)) for row in rows]
@@ -157,6 +169,8 @@ class StoredArray:
             yield
         except FileNotFoundError:
             raise StoreError(f"{where}: the file is missing") from None
+        except OSError as error:
+            raise StoreError(f"{where}: {error.strerror or error}") from None
         except StoreError as error:
             raise StoreError(f"{where}: {error}") from None
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +25,8 @@ from uwm_core.errors import StoreError, UwmError
 
 ROOT_FILE = "zarr.json"
 GROUPS = ("data", "mask", "meta")
+NO_HASH = "0" * 64
+_HASH = re.compile(rb'("sha256": ")[0-9a-f]{64}')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,7 @@ class Root:
 
     Attributes:
         embodiment: The robot; decides the arrays.
+        embodiment_text: The same as YAML, as it was when the store was made.
         images: How images are coded.
         rows: Rows per file of every array.
         software: What wrote the store last.
@@ -38,6 +43,7 @@ class Root:
     """
 
     embodiment: Embodiment
+    embodiment_text: str
     images: ImageCoding
     rows: dict[str, int]
     software: str
@@ -62,18 +68,28 @@ class Root:
         """Number of committed rows of an array."""
         return len(self.episodes) if name == "meta/episode_ends" else self.steps
 
+    def with_episodes(self, episodes: Iterable[EpisodeRecord], software: str) -> Root:
+        """The same store with other episodes."""
+        return dataclasses.replace(self, episodes=tuple(episodes), software=software)
+
     def to_json(self) -> bytes:
-        """Content of the root's ``zarr.json``."""
+        """Content of the root's ``zarr.json``: one line per episode, and a hash of the whole."""
         attributes = {
             "format": FORMAT,
             "version": VERSION,
             "software": self.software,
-            "embodiment": self.embodiment.to_yaml(),
+            "embodiment": self.embodiment_text,
             "images": dataclasses.asdict(self.images),
             "rows_per_file": self.rows,
-            "episodes": [dataclasses.asdict(record) for record in self.episodes],
+            "sha256": NO_HASH,
+            "episodes": [],
         }
-        return group_json({**attributes, "sha256": attributes_hash(attributes)})
+        head, bracket, tail = group_json(attributes).decode().rpartition("[]")
+        # The lines are kept by the records: a commit must not write out a thousand of them anew.
+        lines = ",\n".join(record.json_line for record in self.episodes)
+        text = f"{head}[\n{lines}\n]{tail}" if lines else f"{head}{bracket}{tail}"
+        data = text.encode()
+        return data.replace(NO_HASH.encode(), text_hash(data).encode(), 1)
 
     @classmethod
     def parse(cls, data: bytes, location: str) -> Root:
@@ -105,6 +121,7 @@ class Root:
             )
         root = cls(
             embodiment=Embodiment.parse(attributes["embodiment"], f"{location}/embodiment"),
+            embodiment_text=attributes["embodiment"],
             images=ImageCoding(**attributes["images"]),
             rows={str(name): int(rows) for name, rows in attributes["rows_per_file"].items()},
             software=str(attributes["software"]),
@@ -118,11 +135,9 @@ class Root:
         return root
 
 
-def attributes_hash(attributes: dict[str, Any]) -> str:
-    """SHA-256 of the attributes, without the hash itself, as compact JSON with sorted keys."""
-    rest = {key: value for key, value in attributes.items() if key != "sha256"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+def text_hash(data: bytes) -> str:
+    """SHA-256 of the root's ``zarr.json`` with zeros in place of the hash that stands in it."""
+    return hashlib.sha256(_HASH.sub(rb"\g<1>" + NO_HASH.encode(), data, count=1)).hexdigest()
 
 
 def group_json(attributes: dict[str, Any]) -> bytes:

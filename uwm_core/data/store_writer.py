@@ -67,6 +67,7 @@ class StoreWriter:
     ) -> None:
         fresh = Root(
             embodiment=embodiment,
+            embodiment_text=embodiment.to_yaml(),
             images=images or ImageCoding(),
             rows=rows_per_file(embodiment, file_bytes),
             software=SOFTWARE,
@@ -207,6 +208,20 @@ class StoreWriter:
         )
         self._columns[ENDS].add(self.steps)
 
+    def relabel(self, index: int, record: EpisodeRecord) -> None:
+        """Change what is known of an episode; its rows stay as they are.
+
+        Raises:
+            StoreError: If there is no such episode, or the record is of other rows.
+        """
+        if not 0 <= index < len(self._episodes):
+            count = len(self._episodes)
+            raise StoreError(f"{self.location}: has {count} episodes, there is no {index}")
+        old = self._episodes[index]
+        if (record.steps, record.content) != (old.steps, old.content):
+            raise StoreError(f"{self.location}: the record is not of the rows of episode {index}")
+        self._episodes[index] = record
+
     def _rows(self) -> list[Column]:
         """The columns that have one row per step."""
         return [column for name, column in self._columns.items() if name != ENDS]
@@ -223,15 +238,16 @@ class StoreWriter:
 
     def commit(self) -> None:
         """Make the episodes ended so far durable, and visible to whoever opens the store."""
+        root = self._root.with_episodes(self._episodes, SOFTWARE)
+        changed = {
+            name: data for name, data in metadata_files(root).items() if self._written[name] != data
+        }
         for column in self._columns.values():
-            column.write()
-        root = dataclasses.replace(self._root, episodes=tuple(self._episodes), software=SOFTWARE)
-        for name, data in metadata_files(root).items():
-            if self._written[name] != data:
-                self._files.write(name, data)
-                self._written[name] = data
+            changed.update(column.unwritten())
+        self._files.write(changed)
+        self._written.update((name, changed[name]) for name in self._written.keys() & changed)
         if root.episodes != self._root.episodes:
-            self._files.write(ROOT_FILE, root.to_json())
+            self._files.write({ROOT_FILE: root.to_json()})
             self._root = root
 
     def rollback(self) -> None:
