@@ -67,6 +67,9 @@ def _format(
         metavar="OURS=THEIRS",
         help="source key of a camera or state key, where the names do not agree",
     )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="THEIRS", help="take no source key but these"
+    )
     parser.add_argument("--task", default="", help="task sentence of episodes that have none")
     parser.add_argument("--role", choices=("expert", "play"), help="what the episodes may teach")
     parser.add_argument("--skip-bad", action="store_true", help="list bad episodes and go on")
@@ -133,6 +136,7 @@ def run(args: argparse.Namespace) -> int:
         embodiment=Embodiment.load(args.embodiment) if args.embodiment else None,
         names=dict(_pair(text) for text in args.map),
         images=ImageCoding.parse(args.images) if args.images else None,
+        only=tuple(args.only),
         overwrite=args.overwrite,
         skip_bad=args.skip_bad,
         task=args.task,

@@ -8,6 +8,8 @@ nothing has a unit: it is enough to train on and to look at. To drive, write it 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from uwm_core.data.interop.source import Layout, key_of
 from uwm_core.embodiment import Embodiment, Gripper, JointLimits, Safety
 from uwm_core.errors import DataError
@@ -17,14 +19,15 @@ from uwm_core.streams import ActionChannel, Camera, Vector
 ANY = 1e6
 
 
-def derive(layout: Layout) -> Embodiment:
+def derive(layout: Layout, names: Mapping[str, str] | None = None) -> Embodiment:
     """Describe the robot of a data set as far as the data do.
 
     Args:
         layout: What every row of the data set holds.
+        names: Key of the layout by the key that it shall have; others keep theirs, written as keys.
 
     Returns:
-        An embodiment whose keys are those of the layout, written as keys.
+        An embodiment of the layout's cameras, state and action.
 
     Raises:
         DataError: If two names become one key, or there is no action to describe.
@@ -34,11 +37,7 @@ def derive(layout: Layout) -> Embodiment:
             f"{layout.name}: has no actions, so no robot can be derived from it; name the one that "
             "shall learn from it (--embodiment fr3)"
         )
-    keys = [*layout.cameras, *layout.state]
-    for key in keys:
-        same = [other for other in keys if key_of(other) == key_of(key)]
-        if len(same) > 1:
-            raise DataError(f"{layout.name}: {' and '.join(same)} both become {key_of(key)!r}")
+    keys = _keys(layout, names or {})
     joints = len(layout.action)
     try:
         return Embodiment(
@@ -53,8 +52,8 @@ def derive(layout: Layout) -> Embodiment:
                 acceleration_rad_s2=(ANY,) * joints,
             ),
             gripper=Gripper(max_width_m=1.0),
-            cameras=_cameras(layout),
-            state=_state(layout),
+            cameras=_cameras(layout, keys),
+            state=_state(layout, keys),
             action=_action(layout),
             safety=Safety(
                 max_observation_age_s=5 / layout.rate_hz,
@@ -68,10 +67,24 @@ def derive(layout: Layout) -> Embodiment:
         raise DataError(f"{layout.name}: no embodiment can be derived: {error}") from None
 
 
-def _cameras(layout: Layout) -> dict[str, Camera]:
+def _keys(layout: Layout, names: Mapping[str, str]) -> dict[str, str]:
+    """The embodiment's key by the layout's."""
+    chosen = {theirs: ours for ours, theirs in names.items()}
+    keys = {key: chosen.get(key, key_of(key)) for key in (*layout.cameras, *layout.state)}
+    for key in keys.values():
+        same = [theirs for theirs, ours in keys.items() if ours == key]
+        if len(same) > 1:
+            raise DataError(
+                f"{layout.name}: {' and '.join(same)} both become {key!r}; name one of them "
+                f"otherwise (--map other={same[1]})"
+            )
+    return keys
+
+
+def _cameras(layout: Layout, keys: Mapping[str, str]) -> dict[str, Camera]:
     return {
-        key_of(key): Camera(
-            topic=f"unknown/{key_of(key)}/image_raw",
+        keys[key]: Camera(
+            topic=f"unknown/{keys[key]}/image_raw",
             rate_hz=layout.rate_hz,
             size=size,
             max_age_s=2 / layout.rate_hz,
@@ -80,10 +93,10 @@ def _cameras(layout: Layout) -> dict[str, Camera]:
     }
 
 
-def _state(layout: Layout) -> dict[str, Vector]:
+def _state(layout: Layout, keys: Mapping[str, str]) -> dict[str, Vector]:
     return {
-        key_of(key): Vector(
-            topic=f"unknown/{key_of(key)}",
+        keys[key]: Vector(
+            topic=f"unknown/{keys[key]}",
             rate_hz=layout.rate_hz,
             names=names,
             field="effort",  # the only field of a JointState whose values may be unitless

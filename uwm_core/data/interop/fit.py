@@ -37,6 +37,7 @@ class Fit:
         joined: Source key of a vector that holds all the state side by side.
         joined_order: Which of its columns come in which order.
         action_order: The same for the action; empty if the source has none.
+        notes: Columns that were taken as they come, because their names are others.
     """
 
     embodiment: Embodiment
@@ -45,6 +46,7 @@ class Fit:
     joined: str | None
     joined_order: tuple[int, ...]
     action_order: tuple[int, ...]
+    notes: tuple[str, ...]
 
     @classmethod
     def of(cls, layout: Layout, embodiment: Embodiment, names: Mapping[str, str]) -> Fit:
@@ -87,6 +89,10 @@ class Fit:
             joined=joined,
             joined_order=_order(joined_names, embodiment.state_names),
             action_order=_order(layout.action, embodiment.action_names),
+            notes=(
+                *_strange(joined or "", joined_names, embodiment.state_names),
+                *_strange("action", layout.action, embodiment.action_names),
+            ),
         )
 
     @property
@@ -174,6 +180,13 @@ def _order(theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[int, ...]:
     if len(set(ours)) == len(ours) and sorted(theirs) == sorted(ours):
         return tuple(theirs.index(name) for name in ours)
     return tuple(range(len(theirs)))
+
+
+def _strange(what: str, theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
+    """A remark, if columns are taken for others on their number alone."""
+    if sorted(theirs) in ([], sorted(ours)):
+        return ()
+    return (f"{what}: {', '.join(theirs)} are taken for {', '.join(ours)} in this order",)
 
 
 def _cut(

@@ -29,6 +29,7 @@ class ImportConfig:
     Attributes:
         embodiment: The robot; by default the one that the data carry, else one derived from them.
         names: The source's key by camera or state key, where they do not agree by themselves.
+        only: Keys of the source that are wanted; all if empty.
         images: How a new store codes images; without loss by default.
         overwrite: Replace a store of this name instead of going on with it.
         skip_bad: List episodes that cannot be read instead of refusing all.
@@ -38,6 +39,7 @@ class ImportConfig:
 
     embodiment: Embodiment | None = None
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    only: tuple[str, ...] = ()
     images: ImageCoding | None = None
     overwrite: bool = False
     skip_bad: bool = False
@@ -91,8 +93,10 @@ def import_source(
         StoreError: If the store is of another embodiment or coding, or is being written.
     """
     config = config or ImportConfig()
-    embodiment = config.embodiment or source.embodiment or derive(source.layout)
-    fit = Fit.of(source.layout, embodiment, config.names)
+    layout = source.layout.only(config.only) if config.only else source.layout
+    carried = None if config.only or config.names else source.embodiment
+    embodiment = config.embodiment or carried or derive(layout, config.names)
+    fit = Fit.of(layout, embodiment, config.names)
     work = _Import(fit, config)
     mode: Mode = "overwrite" if config.overwrite else "append"
     with StoreWriter(store_path, embodiment, mode=mode, images=config.images) as writer:
@@ -111,7 +115,11 @@ def import_source(
         steps=work.steps,
         known=work.met,
         skipped=tuple(work.skipped),
-        notes=(*source.notes, *(f"{part} is absent in every step" for part in fit.absent)),
+        notes=(
+            *source.notes,
+            *fit.notes,
+            *(f"{part} is absent in every step" for part in fit.absent),
+        ),
     )
 
 

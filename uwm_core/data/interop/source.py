@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from uwm_core.data.store_format import EpisodeRecord
 from uwm_core.embodiment import Embodiment
-from uwm_core.errors import DataError, UwmError
+from uwm_core.errors import DataError, UnknownNameError, UwmError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,21 @@ class Layout:
     cameras: Mapping[str, tuple[int, int]]
     state: Mapping[str, tuple[str, ...]]
     action: tuple[str, ...]
+
+    def only(self, keys: Collection[str]) -> Layout:
+        """The same with none but some of the camera and state keys.
+
+        Raises:
+            UnknownNameError: If there is no such key.
+        """
+        for key in keys:
+            if key not in (known := [*self.cameras, *self.state]):
+                raise UnknownNameError(f"key of {self.name}", key, known)
+        return dataclasses.replace(
+            self,
+            cameras={key: size for key, size in self.cameras.items() if key in keys},
+            state={key: names for key, names in self.state.items() if key in keys},
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
