@@ -33,8 +33,9 @@ from uwm_core.data.interop.source import (
     column_names,
     digest,
     grid_ns,
-    one_line,
+    readable,
     require_rate,
+    unreadable,
 )
 from uwm_core.data.store_format import EpisodeRecord
 from uwm_core.embodiment import Embodiment
@@ -44,6 +45,8 @@ STAMPS = "stamp_ns"
 ACTIONS = ("action", "actions")
 # Time is no observation.
 TIMES = (STAMPS, "timestamp")
+# Read at once: enough to be quick, far less than an episode of pictures.
+BLOCK_ROWS = 64
 
 
 class BufferSource:
@@ -59,17 +62,19 @@ class BufferSource:
 
     def __init__(self, path: Path | str, rate_hz: float | None = None) -> None:
         self._path = Path(path)
-        group = _opened(self._path)
-        self.embodiment = _embodiment(group, self._path)
-        self._ends = np.asarray(group["meta/episode_ends"][:], np.int64)  # type: ignore[index]
-        self._records = json.loads(str(group.attrs.get(RECORD, "[]")))
+        with readable(str(path)):
+            group = _opened(self._path)
+            self.embodiment = _embodiment(group, self._path)
+            self._ends = np.asarray(group["meta/episode_ends"][:], np.int64)  # type: ignore[index]
+            self._records = json.loads(str(group.attrs.get(RECORD, "[]")))
+            arrays = dict(group["data"].arrays())  # type: ignore[union-attr]
         if not len(self._ends) or (np.diff(self._ends, prepend=0) <= 0).any():
             raise DataError(f"{path}: episode_ends must rise, are {self._ends[:8].tolist()}")
         self._arrays: dict[str, Any] = {}
         self._action: Any = None
         self._stamps: Any = None
         self._left_out: dict[str, str] = {}
-        cameras, state = self._sort(dict(group["data"].arrays()))  # type: ignore[union-attr]
+        cameras, state = self._sort(arrays)
         known = self.embodiment.rate_hz if self.embodiment else None
         width = self._action.shape[1] if self._action is not None else 0
         self.layout = Layout(
@@ -115,37 +120,43 @@ class BufferSource:
         """Episodes in the order of the buffer."""
         starts = [0, *self._ends[:-1].tolist()]
         for number, (start, stop) in enumerate(zip(starts, self._ends.tolist(), strict=True)):
-            rows = slice(start, stop)
+            rows, source = slice(start, stop), f"{self._path.name}/{number}"
             entry = self._records[number] if self._records else {}
+            try:
+                content = self._identity(rows)
+            except DataError as error:
+                yield unreadable(source, error)
+                continue
             record = dataclasses.replace(
-                EpisodeRecord.from_json(entry),
-                source=f"{self._path.name}/{number}",
-                source_hash=self._identity(rows),
+                EpisodeRecord.from_json(entry), source=source, source_hash=content
             )
             yield SourceEpisode(record, self._rows(rows, wanted))
 
     def _identity(self, rows: slice) -> str:
         """Hash of an episode's numbers; its pictures are too many to be read for this."""
         numbers = [self._action, *(self._arrays[key] for key in self.layout.state)]
-        return digest(*(np.asarray(array[rows]) for array in numbers if array is not None))
+        with readable("numbers"):
+            return digest(*(np.asarray(array[rows]) for array in numbers if array is not None))
 
     def _rows(self, rows: slice, wanted: Collection[str]) -> Iterator[Row]:
-        arrays = {key: self._read(key, rows) for key in wanted}
-        actions = None if self._action is None else np.asarray(self._action[rows])
-        stamps = None if self._stamps is None else np.asarray(self._stamps[rows])
-        for i in range(rows.stop - rows.start):
-            yield Row(
-                stamp_ns=grid_ns(i, self.layout.rate_hz) if stamps is None else int(stamps[i]),
-                images={k: a[i] for k, a in arrays.items() if k in self.layout.cameras},
-                state={k: np.ravel(a[i]) for k, a in arrays.items() if k in self.layout.state},
-                action=None if actions is None else actions[i],
-            )
+        for start in range(rows.start, rows.stop, BLOCK_ROWS):
+            block = slice(start, min(start + BLOCK_ROWS, rows.stop))
+            arrays = {key: self._read(key, block) for key in wanted}
+            with readable("numbers"):
+                actions = None if self._action is None else np.asarray(self._action[block])
+                stamps = None if self._stamps is None else np.asarray(self._stamps[block])
+            for i in range(block.stop - start):
+                on_grid = grid_ns(start + i - rows.start, self.layout.rate_hz)
+                yield Row(
+                    stamp_ns=on_grid if stamps is None else int(stamps[i]),
+                    images={k: arrays[k][i] for k in wanted if k in self.layout.cameras},
+                    state={k: np.ravel(arrays[k][i]) for k in wanted if k in self.layout.state},
+                    action=None if actions is None else actions[i],
+                )
 
     def _read(self, key: str, rows: slice) -> npt.NDArray[Any]:
-        try:
+        with readable(key):
             values: npt.NDArray[Any] = np.asarray(self._arrays[key][rows])
-        except Exception as error:  # A damaged chunk makes its codec raise anything.
-            raise DataError(f"{key} cannot be read: {one_line(error)}") from None
         if key not in self.layout.cameras or values.dtype == np.uint8:
             return values
         # diffusion_policy keeps some pictures as floats from 0 to 255.
@@ -160,15 +171,11 @@ def _opened(path: Path) -> zarr.Group:
     if not path.exists():
         raise DataError(f"{path}: there is no such buffer")
     _register_codecs()
-    try:
-        store = zarr.storage.ZipStore(path, mode="r") if path.suffix == ".zip" else str(path)
-        group = zarr.open_group(store, mode="r")
-        if "data" in group and "meta/episode_ends" in group:
-            return group
-        held = sorted(group)
-    except Exception as error:  # A damaged folder makes the library raise anything.
-        raise DataError(f"{path}: is not a readable Zarr buffer: {one_line(error)}") from None
-    raise DataError(f"{path}: has no data and meta/episode_ends; it holds {held}")
+    store = zarr.storage.ZipStore(path, mode="r") if path.suffix == ".zip" else str(path)
+    group = zarr.open_group(store, mode="r")
+    if "data" not in group or "meta/episode_ends" not in group:
+        raise DataError(f"{path}: has no data and meta/episode_ends; it holds {sorted(group)}")
+    return group
 
 
 def _register_codecs() -> None:

@@ -32,6 +32,7 @@ from uwm_core.data.interop.source import (
     column_names,
     digest,
     grid_ns,
+    unreadable,
 )
 from uwm_core.data.interop.video import pictures_at
 from uwm_core.data.store_format import EpisodeRecord
@@ -105,7 +106,14 @@ class LerobotSource:
     def episodes(self, wanted: Collection[str]) -> Iterator[SourceEpisode]:
         """Episodes by their numbers."""
         for place in self._places:
-            yield self._episode(place, wanted)
+            try:
+                episode = self._episode(place, wanted)
+            except DataError as error:
+                episode = unreadable(self._name(place), error)
+            yield episode
+
+    def _name(self, place: Place) -> str:
+        return f"{self._root.name}/{place.number}"
 
     def _episode(self, place: Place, wanted: Collection[str]) -> SourceEpisode:
         features = [self._feature_of[key] for key in self.layout.state]
@@ -121,7 +129,7 @@ class LerobotSource:
         record = dataclasses.replace(
             known,
             task=tasks[0],
-            source=f"{self._root.name}/{place.number}",
+            source=self._name(place),
             source_hash=digest(*vectors.values()),
             notes=known.notes + several,
         )

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from uwm_core.data.interop import lerobot_format as fmt
-from uwm_core.data.interop.source import needs, one_line
+from uwm_core.data.interop.source import needs, one_line, readable
 from uwm_core.errors import DataError
 
 
@@ -105,7 +105,9 @@ def _episode_rows(root: Path) -> Iterator[dict[str, Any]]:
     for path in files:
         file = _parquet(path)
         names = [name for name in file.schema_arrow.names if not name.startswith("stats/")]
-        yield from file.read(columns=names).to_pylist()
+        with readable(str(path)):
+            rows = file.read(columns=names).to_pylist()
+        yield from rows
 
 
 def load_tasks(root: Path) -> dict[int, str]:
@@ -115,17 +117,19 @@ def load_tasks(root: Path) -> dict[int, str]:
         DataError: If they cannot be read.
     """
     if (root / fmt.TASKS).is_file():
-        rows = _parquet(root / fmt.TASKS).read().to_pylist()
-        # Written by pandas, whose index has this name if it has none of its own.
-        return {row["task_index"]: row.get("task", row.get("__index_level_0__")) for row in rows}
-    return {row["task_index"]: row["task"] for row in _json_lines(root / "meta/tasks.jsonl")}
+        with readable(str(root / fmt.TASKS)):
+            rows = _parquet(root / fmt.TASKS).read().to_pylist()
+            # Written by pandas, whose index has this name if it has none of its own.
+            sentences = (row.get("task", row.get("__index_level_0__")) for row in rows)
+            return dict(zip((row["task_index"] for row in rows), sentences, strict=True))
+    with readable(str(root / "meta/tasks.jsonl")):
+        lines = _json_lines(root / "meta/tasks.jsonl")
+        return {row["task_index"]: row["task"] for row in lines}
 
 
 def _parquet(path: Path) -> Any:
-    try:
+    with readable(str(path)):
         return needs("pyarrow.parquet").ParquetFile(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {one_line(error)}") from None
 
 
 def read_rows(place: Place, columns: Sequence[str]) -> Any:
@@ -146,11 +150,9 @@ def read_rows(place: Place, columns: Sequence[str]) -> Any:
         raise DataError(f"{place.data}: has no column {missing[0]!r}")
     compute: Any = needs("pyarrow.compute")
     wanted = list(dict.fromkeys([*columns, "episode_index", "frame_index"]))
-    try:
+    with readable(str(place.data)):
         table = file.read_row_groups(_groups(file, place.number), columns=wanted)
         table = table.filter(compute.equal(table["episode_index"], place.number))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{place.data}: cannot be read: {one_line(error)}") from None
     frames = table["frame_index"].to_numpy()
     if not np.array_equal(frames, np.arange(place.length)):
         raise DataError(

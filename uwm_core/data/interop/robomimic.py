@@ -28,13 +28,17 @@ from uwm_core.data.interop.source import (
     grid_ns,
     needs,
     one_line,
+    readable,
     require_rate,
+    unreadable,
 )
 from uwm_core.data.store_format import EpisodeRecord
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UnknownNameError
 
 STAMPS = "uwm.stamp_ns"
+# Read at once: enough to be quick, far less than an episode of pictures.
+BLOCK_ROWS = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,16 +134,19 @@ class RobomimicSource:
                 task = _task(file["data"].attrs)
                 for name in _demos(path, file, self._options.mask):
                     demo = file["data"][name]
-                    record = _record(demo, f"{path.name}/{name}", task)
-                    yield SourceEpisode(record, self._rows(demo, wanted))
+                    source = f"{path.name}/{name}"
+                    try:
+                        record = _record(demo, source, task)
+                    except DataError as error:
+                        yield unreadable(source, error)
+                    else:
+                        yield SourceEpisode(record, self._rows(demo, wanted))
 
     def _rows(self, demo: Any, wanted: Collection[str]) -> Iterator[Row]:
-        try:
+        with readable("demo"):
             actions = np.asarray(demo["actions"])
-            arrays = {key: np.asarray(demo["obs"][key]) for key in wanted}
+            arrays = {key: demo["obs"][key] for key in wanted}
             stamps = np.asarray(demo[STAMPS]) if STAMPS in demo else None
-        except (KeyError, OSError, RuntimeError) as error:
-            raise DataError(f"cannot be read: {one_line(error)}") from None
         n = len(actions)
         for key, array in arrays.items():
             if len(array) != n:
@@ -148,13 +155,18 @@ class RobomimicSource:
             if size is not None and array.shape[1:] != (*size, 3):
                 raise DataError(f"{key} is {array.shape}, not {(n, *size, 3)} as in other demos")
         flip = slice(None, None, -1 if self._upside_down else 1)
-        for i, action in enumerate(actions):
-            yield Row(
-                stamp_ns=grid_ns(i, self.layout.rate_hz) if stamps is None else int(stamps[i]),
-                images={k: a[i][flip] for k, a in arrays.items() if k in self.layout.cameras},
-                state={k: np.ravel(a[i]) for k, a in arrays.items() if k in self.layout.state},
-                action=action,
-            )
+        for start in range(0, n, BLOCK_ROWS):
+            rows = slice(start, min(start + BLOCK_ROWS, n))
+            with readable("demo"):
+                block = {key: np.asarray(array[rows]) for key, array in arrays.items()}
+            for i in range(rows.stop - start):
+                k = start + i
+                yield Row(
+                    stamp_ns=grid_ns(k, self.layout.rate_hz) if stamps is None else int(stamps[k]),
+                    images={c: block[c][i][flip] for c in wanted if c in self.layout.cameras},
+                    state={c: np.ravel(block[c][i]) for c in wanted if c in self.layout.state},
+                    action=actions[k],
+                )
 
 
 def _find(paths: Sequence[Path | str]) -> list[Path]:
@@ -177,7 +189,7 @@ def _opened(path: Path) -> Iterator[Any]:
         file = needs("h5py").File(path, "r")
     except OSError as error:
         raise DataError(f"{path}: is not a readable HDF5 file: {one_line(error)}") from None
-    with file:
+    with file, readable(str(path)):
         if "data" not in file or not any(name.startswith("demo") for name in file["data"]):
             raise DataError(f"{path}: has no data/demo_0; it holds {list(file)}")
         yield file
@@ -215,9 +227,8 @@ def _task(attrs: Any) -> str:
 
 def _record(demo: Any, source: str, task: str) -> EpisodeRecord:
     """What is known of a demo; its actions stand for its content."""
-    entry = {"task": task, **_json(demo.attrs, RECORD)}
-    return dataclasses.replace(
-        EpisodeRecord.from_json(entry),
-        source=source,
-        source_hash=digest(np.asarray(demo["actions"])),
-    )
+    with readable("actions"):
+        content = digest(np.asarray(demo["actions"]))
+        entry = {"task": task, **_json(demo.attrs, RECORD)}
+    known = EpisodeRecord.from_json(entry)
+    return dataclasses.replace(known, source=source, source_hash=content)

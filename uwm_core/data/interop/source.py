@@ -7,6 +7,7 @@ parts of an embodiment. Nothing here reads files.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib
@@ -87,6 +88,21 @@ class SourceEpisode:
     rows: Iterable[Row]
 
 
+class _Unreadable:
+    """Rows that cannot be read."""
+
+    def __init__(self, error: UwmError) -> None:
+        self._error = error
+
+    def __iter__(self) -> Iterator[Row]:
+        raise self._error
+
+
+def unreadable(source: str, error: UwmError) -> SourceEpisode:
+    """An episode of which not even the record can be read; reading its rows says why."""
+    return SourceEpisode(EpisodeRecord(source=source), _Unreadable(error))
+
+
 class Source(Protocol):
     """A data set of a foreign format, open for reading."""
 
@@ -152,6 +168,21 @@ def digest(*arrays: npt.NDArray[np.generic]) -> str:
 def one_line(error: BaseException) -> str:
     """What a library's error says, on one line."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Turn what a library says of damaged data into an error of ours.
+
+    Raises:
+        DataError: If anything is raised inside.
+    """
+    try:
+        yield
+    except UwmError:
+        raise
+    except Exception as error:  # A damaged file makes the library raise anything.
+        raise DataError(f"{what}: cannot be read: {one_line(error)}") from None
 
 
 def grid_ns(index: int, rate_hz: float) -> int:

@@ -99,12 +99,12 @@ def test_a_buffer_without_actions_needs_a_robot(tmp_path, capsys):
 def test_a_damaged_buffer_is_named(tmp_path):
     published_buffer(tmp_path / "b.zarr")
     (tmp_path / "b.zarr/data/obs.exterior/5.0.0.0").write_bytes(b"damaged")
-    with pytest.raises(DataError, match=r"b.zarr/1: exterior cannot be read"):
+    with pytest.raises(DataError, match=r"b.zarr/1: exterior: cannot be read"):
         import_source(BufferSource(tmp_path / "b.zarr", 10), tmp_path / "x.zarr")
     with pytest.raises(DataError, match="there is no such buffer"):
         BufferSource(tmp_path / "none.zarr", 10)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="is not a readable Zarr buffer"):
+    with pytest.raises(DataError, match="empty: cannot be read: No group"):
         BufferSource(tmp_path / "empty", 10)
 
 
