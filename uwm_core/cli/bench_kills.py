@@ -29,6 +29,7 @@ from uwm_core.errors import UwmError
 from uwm_core.figures import Figure
 
 SCENARIOS = {
+    "convert": "uwm_core.cli.kills_convert",
     "store": "uwm_core.cli.kills_store",
 }
 

@@ -3,8 +3,9 @@
 
 The published window (2 + 16 + 2, of 19 steps), three views of 180x320, batches of 36; the same
 pictures in every store, the same number of workers, rounds taken in turn, the median counts. What
-the lossy stores lose is measured against the pictures as they were. The stores lie in a temporary
-folder and are thrown away.
+the lossy stores lose is measured against the pictures as they were. Without workers the processor
+time per window is measured too: it hardly minds what else the machine does. The stores lie in a
+temporary folder and are thrown away.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +93,7 @@ class _Content:
         robot = Embodiment.load("fr3_sim")
         camera = dataclasses.replace(robot.cameras["front"], size=SIZE)
         robot = dataclasses.replace(robot, cameras=dict.fromkeys(VIEWS, camera))
-        seen = list(tqdm(pictures(count, SIZE, simulate=simulate), "pictures", count))
+        seen = list(tqdm(pictures(count, SIZE, simulate=simulate), "pictures", count, disable=None))
         rng = np.random.default_rng(0)
         return cls(
             views={view: np.stack([step[view] for step in seen]) for view in VIEWS},
@@ -105,7 +106,7 @@ class _Content:
     def write(self, path: Path, coding: ImageCoding) -> None:
         robot = self.embodiment
         with StoreWriter(path, robot, images=coding) as writer:
-            for row in tqdm(range(len(self.action)), str(coding)):
+            for row in tqdm(range(len(self.action)), str(coding), disable=None):
                 writer.add(
                     Step(
                         stamp_ns=row * robot.period_ns,
@@ -148,8 +149,11 @@ def _measure(args: argparse.Namespace, folder: Path) -> Iterator[Figure]:
     for workers in args.workers:
         speeds = _speeds({**theirs, **ours}, workers, args, [published, *stores.values()])
         for word, peer in itertools.product(ours, theirs):
-            metric = f"windows_{word}_workers{workers}"
-            yield _figure(metric, speeds[word], "1/s", speeds[peer], peer)
+            mine, other = speeds[word], speeds[peer]
+            metric = f"{word}_workers{workers}"
+            yield _figure(f"windows_{metric}", mine.windows_s, "1/s", other.windows_s, peer)
+            if not workers:
+                yield _figure(f"cpu_{metric}", mine.cpu_ms, "ms/window", other.cpu_ms, peer)
 
 
 def _figure(
@@ -166,20 +170,22 @@ def _figure(
 
 
 def _our_batches(path: Path, batch: int) -> Batches:
-    store = Store.open(path)
-    steps = Steps.of_store(store, memory_bytes=0)
-    windows = cut_windows(steps.episodes, history=HISTORY, chunk=CHUNK, hold=False)
-    robot = store.embodiment
-    normalizer = Normalizer.fit(
-        steps,
-        range(len(steps.episodes)),
-        action_names=robot.action_names,
-        state_names=robot.state_names,
-    )
-    reader = WindowReader(steps, windows, normalizer)
-    plan = BatchPlan(windows, Sampling(batch=batch))
-
     def endless(workers: int) -> Iterator[object]:
+        # As `uwm train` does: without workers the reading process has the cores to itself.
+        store = Store.open(path, threads=1 if workers else len(os.sched_getaffinity(0)))
+        steps = Steps.of_store(store, memory_bytes=0)
+        windows = cut_windows(
+            steps.episodes, history=HISTORY, chunk=CHUNK, hold=False, valid=steps.valid
+        )
+        robot = store.embodiment
+        normalizer = Normalizer.fit(
+            steps,
+            range(len(steps.episodes)),
+            action_names=robot.action_names,
+            state_names=robot.state_names,
+        )
+        reader = WindowReader(steps, windows, normalizer)
+        plan = BatchPlan(windows, Sampling(batch=batch))
         with Loader(reader, plan, workers=workers) as loader:
             for number in itertools.count():
                 yield loader.batch(number)
@@ -187,30 +193,40 @@ def _our_batches(path: Path, batch: int) -> Batches:
     return endless
 
 
+class _Speed(NamedTuple):
+    """How fast windows came, and what each took of the asking process."""
+
+    windows_s: float
+    cpu_ms: float
+
+
 def _speeds(
     competitors: dict[str, Batches], workers: int, args: argparse.Namespace, paths: list[Path]
-) -> dict[str, float]:
-    """Windows per second of each, the median of rounds taken in turn."""
-    found: dict[str, list[float]] = {name: [] for name in competitors}
-    for _ in tqdm(range(args.rounds), f"rounds, {workers} workers"):
+) -> dict[str, _Speed]:
+    """Speed of each, the median of rounds taken in turn."""
+    found: dict[str, list[_Speed]] = {name: [] for name in competitors}
+    for _ in tqdm(range(args.rounds), f"rounds, {workers} workers", disable=None):
         for name, endless in competitors.items():
             if args.cold:
                 _drop_cached(paths)
             found[name].append(_speed(endless(workers), args.batch, workers, args.seconds))
-    return {name: statistics.median(speeds) for name, speeds in found.items()}
+    return {
+        name: _Speed(*(statistics.median(values) for values in zip(*speeds, strict=True)))
+        for name, speeds in found.items()
+    }
 
 
-def _speed(coming: Iterator[object], batch: int, workers: int, seconds: float) -> float:
-    """Windows per second once the workers are at work, over ``seconds`` and three batches."""
+def _speed(coming: Iterator[object], batch: int, workers: int, seconds: float) -> _Speed:
+    """Speed once the workers are at work, over ``seconds`` and three batches at least."""
     for _ in range(2 * workers + 1):
         next(coming)
-    begin_s, count = time.perf_counter(), 0
+    begin_s, cpu_s, count = time.perf_counter(), time.process_time(), 0
     while count < 3 or time.perf_counter() - begin_s < seconds:
         next(coming)
         count += 1
-    took_s = time.perf_counter() - begin_s
+    took_s, cpu_s = time.perf_counter() - begin_s, time.process_time() - cpu_s
     del coming  # ends its workers before the next one's begin
-    return count * batch / took_s
+    return _Speed(count * batch / took_s, cpu_s * 1e3 / (count * batch))
 
 
 def _drop_cached(paths: list[Path]) -> None:

@@ -31,6 +31,9 @@ VERBS: dict[str, Verb] = {
     "export": Verb("uwm_core.cli.export", "write a store in another format"),
     "inspect": Verb("uwm_core.cli.inspect", "print what a store holds, draw a contact sheet"),
     "store": Verb("uwm_core.cli.store", "merge, split, drop, relabel, verify, measure stores"),
+    "calibrate-latency": Verb(
+        "uwm_core.cli.calibrate_latency", "estimate how late the cameras are, from one bag"
+    ),
     "train": Verb("uwm_core.cli.train", "train a world model from a store"),
     "evaluate": Verb("uwm_core.cli.evaluate", "evaluate a checkpoint in simulation, without ROS"),
     "bench": Verb("uwm_core.cli.bench", "measure latency and throughput"),

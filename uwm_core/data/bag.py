@@ -2,26 +2,30 @@
 """Reads ROS 2 bags without ROS; with its siblings ``bag_*`` the only place that imports rosbags.
 
 ``BagReader`` gives messages in log order, decoded only when a field is asked for; ``BagWriter``
-(from ``bag_writer``) is its counterpart for the recorder. Whatever a broken file makes the library
+(from ``bag_writer``) is its counterpart for the recorder. Whatever a broken file makes a library
 raise becomes one ``DataError`` that names the bag.
 """
 
 from __future__ import annotations
 
-import contextlib
-import struct
+import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import SimpleNamespace, TracebackType
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import NamedTuple
 
-from rosbags.rosbag2 import Reader
-
-from uwm_core.data.bag_types import standard_types
+from uwm_core.data.bag_folder import Folder, open_folder
+from uwm_core.data.bag_message import LazyMessage, Place
+from uwm_core.data.bag_sources import McapSource, RosbagsSource, Source
 from uwm_core.data.bag_writer import BagWriter
 from uwm_core.errors import DataError
 
-__all__ = ["BagReader", "BagWriter", "LazyMessage", "TopicInfo"]
+__all__ = ["BagReader", "BagWriter", "LazyMessage", "Place", "TopicInfo"]
+
+# How much of each file its identity looks at: both ends, and samples between.
+_END_BYTES = 64 * 1024
+_SAMPLES = 16
+_SAMPLE_BYTES = 4096
 
 
 class TopicInfo(NamedTuple):
@@ -31,58 +35,6 @@ class TopicInfo(NamedTuple):
     messages: int
 
 
-class LazyMessage:
-    """A serialized message that is decoded when a field other than its stamp is asked for.
-
-    Conversion looks at the stamp of every message and at the rest of few.
-
-    Args:
-        data: CDR with its encapsulation header.
-        type: Its type, e.g. ``sensor_msgs/msg/Image``.
-    """
-
-    def __init__(self, data: bytes, type: str) -> None:
-        self._data = data
-        self._type = type
-        self._message: Any = None
-
-    @property
-    def raw(self) -> bytes:
-        """The serialized message, e.g. to be published again."""
-        return self._data
-
-    @property
-    def header(self) -> Any:
-        """Header with its stamp only; every type with a header begins with it.
-
-        Raises:
-            DataError: If the message is too short to have one.
-        """
-        if len(self._data) < 12:
-            raise DataError(f"{self._type} of {len(self._data)} bytes is too short")
-        order = "<" if self._data[1] else ">"
-        sec, nanosec = struct.unpack_from(f"{order}iI", self._data, 4)
-        return SimpleNamespace(stamp=SimpleNamespace(sec=sec, nanosec=nanosec))
-
-    def __getattr__(self, name: str) -> Any:
-        """Decode, once, and look the field up.
-
-        Raises:
-            DataError: If the bytes are not a message of the type.
-        """
-        if name.startswith("_"):
-            raise AttributeError(name)
-        if self._message is None:
-            try:
-                self._message = standard_types().deserialize_cdr(self._data, self._type)
-            except Exception as error:  # A library on hostile bytes may raise anything.
-                shown = " ".join(str(error).split())
-                raise DataError(
-                    f"{len(self._data)} bytes are not a readable {self._type}: {shown}"
-                ) from None
-        return getattr(self._message, name)
-
-
 class BagReader:
     """One recorded bag: a rosbag2 folder (MCAP or sqlite3, split, zstd) or a single file.
 
@@ -90,6 +42,8 @@ class BagReader:
 
     Args:
         path: The bag's folder, or its ``.mcap`` or ``.db3`` file.
+        recover: Read a bag whose recorder was killed (``<name>.part``) or that is damaged up to its
+            last good chunk. All of it is checked first, so this is slow.
 
     Attributes:
         path: Where it is.
@@ -98,25 +52,26 @@ class BagReader:
         DataError: If there is no bag, or it is empty, truncated or of an unknown kind.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, recover: bool = False) -> None:
         self.path = Path(path)
-        self._reader: Reader | None = None
+        self._recover = recover
+        self._folder: Folder | None = None
+        self._source: Source | None = None
 
     def __enter__(self) -> BagReader:
         """Open it."""
-        if not self.path.exists():
-            raise DataError(f"{self.path}: there is no such bag")
-        if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
-            inside = sorted(self.path.glob("*.mcap")) + sorted(self.path.glob("*.db3"))
-            hint = "a recording that was cut off?" if inside else "not a bag folder"
-            raise DataError(f"{self.path}: has no metadata.yaml ({hint})")
-        with self._named_errors():
-            reader = Reader(self.path)
-            reader.open()
-            self._reader = reader
-        if not self._open.message_count:
+        folder = self._folder = open_folder(self.path, recover=self._recover)
+        try:
+            if folder.storage == "mcap" and not folder.compressed:
+                self._source = McapSource(folder.files, recover=self._recover)
+            else:
+                # Uncompressed files are opened one by one, so that they can be merged in time.
+                self._source = RosbagsSource(self.path, () if folder.compressed else folder.files)
+            if self._source.span_ns is None:
+                raise DataError("the bag is empty, it has no messages")
+        except DataError as error:
             self._close()
-            raise DataError(f"{self.path}: the bag is empty, it has no messages")
+            raise self._named(error) from None
         return self
 
     def __exit__(
@@ -129,32 +84,25 @@ class BagReader:
         self._close()
 
     def _close(self) -> None:
-        if self._reader is not None:
-            with contextlib.suppress(Exception):
-                self._reader.close()
-            self._reader = None
+        if self._source is not None:
+            self._source.close()
+            self._source = None
 
-    @contextlib.contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except DataError:
-            raise
-        except Exception as error:  # A library on hostile bytes may raise anything.
-            shown = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"{self.path}: cannot be read as a bag: {shown}") from None
+    def _named(self, error: DataError) -> DataError:
+        """The error with the bag's name, if it has not got it."""
+        return error if str(self.path) in str(error) else DataError(f"{self.path}: {error}")
 
     @property
-    def _open(self) -> Reader:
-        if self._reader is None:
+    def _open(self) -> Source:
+        if self._source is None:
             raise DataError(f"{self.path}: is not open")
-        return self._reader
+        return self._source
 
     @property
     def metadata(self) -> dict[str, str]:
         """What the recorder wrote beside the messages (``uwm.task`` and others); may be empty."""
-        custom = getattr(self._open.storage, "metadata", None)
-        return dict(getattr(custom, "custom", None) or {})
+        beside = self._folder.custom if self._folder is not None else {}
+        return {**self._open.custom, **beside}
 
     @property
     def topics(self) -> dict[str, TopicInfo]:
@@ -164,27 +112,28 @@ class BagReader:
             DataError: If one topic was recorded with two types.
         """
         found: dict[str, TopicInfo] = {}
-        for connection in self._open.connections:
-            before = found.get(connection.topic, TopicInfo(connection.msgtype, 0))
-            if before.type != connection.msgtype:
+        for stream in self._open.streams:
+            before = found.get(stream.topic, TopicInfo(stream.type, 0))
+            if before.type != stream.type:
                 raise DataError(
-                    f"{self.path}: {connection.topic} has two types, {before.type} and "
-                    f"{connection.msgtype}"
+                    f"{self.path}: {stream.topic} has two types, {before.type} and {stream.type}"
                 )
-            found[connection.topic] = before._replace(
-                messages=before.messages + connection.msgcount
-            )
+            found[stream.topic] = before._replace(messages=before.messages + stream.messages)
         return found
 
     @property
     def start_ns(self) -> int:
         """Log time of the first message."""
-        return int(self._open.start_time)
+        return self._span_ns[0]
 
     @property
     def end_ns(self) -> int:
         """Log time of the last message."""
-        return int(self._open.end_time) - 1
+        return self._span_ns[1]
+
+    @property
+    def _span_ns(self) -> tuple[int, int]:
+        return self._open.span_ns or (0, 0)
 
     @property
     def size_bytes(self) -> int:
@@ -192,22 +141,54 @@ class BagReader:
         files = self.path.iterdir() if self.path.is_dir() else [self.path]
         return sum(file.stat().st_size for file in files if file.is_file())
 
-    def messages(self, topics: Iterable[str]) -> Iterator[tuple[str, LazyMessage, int]]:
+    @property
+    def identity(self) -> str:
+        """A hash that tells bags of different content apart; cheap, samples of each file only.
+
+        Names, places and ``metadata.yaml`` do not count, so that a bag may be moved and relabelled.
+
+        Raises:
+            DataError: If a file cannot be read.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for path in open_folder(self.path, recover=self._recover).files:
+            try:
+                with path.open("rb") as file:
+                    size = path.stat().st_size
+                    digest.update(size.to_bytes(8, "little"))
+                    steps = [size * k // _SAMPLES for k in range(1, _SAMPLES)]
+                    for at in (0, *steps, max(0, size - _END_BYTES)):
+                        file.seek(at)
+                        digest.update(file.read(_SAMPLE_BYTES if at in steps else _END_BYTES))
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+        return digest.hexdigest()
+
+    def messages(
+        self, topics: Iterable[str], start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[tuple[str, LazyMessage, int]]:
         """Messages of some topics in log order.
 
         Args:
             topics: Names as in the bag.
+            start_ns: Only messages of this log time and later.
+            stop_ns: Only messages before this log time.
 
         Yields:
             Topic, message, log time in ns.
 
         Raises:
-            DataError: If the bag breaks off or is damaged.
+            DataError: If the bag breaks off or is damaged, or a topic is not of ROS 2.
         """
         wanted = set(topics)
-        connections = [c for c in self._open.connections if c.topic in wanted]
-        if not connections:
-            return
-        with self._named_errors():
-            for connection, log_ns, data in self._open.messages(connections):
-                yield connection.topic, LazyMessage(data, connection.msgtype), log_ns
+        for stream in self._open.streams:
+            if stream.topic in wanted and stream.encoding != "cdr":
+                raise DataError(
+                    f"{self.path}: {stream.topic} is serialized as {stream.encoding!r}; only cdr "
+                    "(ROS 2) can be read"
+                )
+        start_ns, stop_ns = start_ns or 0, 2**64 if stop_ns is None else stop_ns
+        try:
+            yield from self._open.messages(wanted, start_ns, stop_ns)
+        except DataError as error:
+            raise self._named(error) from None

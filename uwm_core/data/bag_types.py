@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message types and their full definitions, for reading bags and for embedding into them."""
+"""Message types and their full definitions, for reading bags and for embedding into them.
+
+A message is decoded by the standard definition of its type; only where there is none, by the one
+that its bag carries.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.interfaces.typing import Typesdict
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from uwm_core.errors import DataError
@@ -20,6 +27,75 @@ def standard_types() -> Typestore:
     """The messages that an embodiment can name."""
     # They are the same from Humble to the newest release.
     return get_typestore(Stores.ROS2_KILTED)
+
+
+class Definition(NamedTuple):
+    """The full text of a type, with everything that it contains.
+
+    Attributes:
+        text: As ``ros2 interface show`` would give it, sections divided by ``===``.
+        encoding: ``ros2msg`` or ``ros2idl``.
+    """
+
+    text: str
+    encoding: str = "ros2msg"
+
+
+class Definitions:
+    """Decodes messages: of standard types, and of those that a bag defines.
+
+    Args:
+        carried: The definitions in the bag, by type.
+    """
+
+    def __init__(self, carried: Mapping[str, Definition] | None = None) -> None:
+        self._carried = dict(carried or {})
+        self._stores: dict[str, Typestore] = {}
+
+    def decode(self, data: bytes | memoryview, type_name: str) -> object:
+        """Decode one message; its arrays may share memory with ``data``.
+
+        Raises:
+            DataError: If nobody defines the type, or the bytes are not such a message.
+        """
+        store = self._stores.get(type_name)
+        if store is None:
+            store = self._stores[type_name] = self._store(type_name)
+        try:
+            # A view: cutting the encapsulation off would copy a whole image.
+            return store.deserialize_cdr(memoryview(data), type_name)
+        except Exception as error:  # A library on hostile bytes may raise anything.
+            shown = " ".join(str(error).split())
+            raise DataError(f"{len(data)} bytes are not a readable {type_name}: {shown}") from None
+
+    def _store(self, type_name: str) -> Typestore:
+        if type_name in standard_types().fielddefs:
+            return standard_types()
+        if type_name not in self._carried:
+            raise DataError(
+                f"no definition of {type_name or 'a message without a type'}: it is not a standard "
+                "type and the bag carries none; record it again where its package is installed"
+            )
+        text, encoding = self._carried[type_name]
+        try:
+            if encoding == "ros2idl":
+                found = get_types_from_idl(text)
+            else:
+                found = get_types_from_msg(text, type_name)
+            # Its own store: what it contains may differ from the standard type of that name.
+            store = get_typestore(Stores.EMPTY)
+            store.register({**_builtin(), **found})
+            store.get_msgdef(type_name)
+        except Exception as error:  # A library on hostile text may raise anything.
+            shown = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(f"the bag's definition of {type_name} is bad: {shown}") from None
+        return store
+
+
+def _builtin() -> Typesdict:
+    """Time and Duration, which some recorders leave out of the text."""
+    names = ("builtin_interfaces/msg/Time", "builtin_interfaces/msg/Duration")
+    return {name: standard_types().fielddefs[name] for name in names}
 
 
 @functools.cache

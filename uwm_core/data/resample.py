@@ -4,7 +4,8 @@
 ``ObservationBuffer`` takes messages as they come, undecoded, and answers for a tick:
 
 * images: the last one at or before the tick;
-* vectors: linear interpolation at the tick, or the last value for commands that jump;
+* vectors: linear interpolation at the tick (orientations: slerp), or the last value for commands
+  that jump;
 * older than the stream's ``max_age_s``: ``Absent``, never zeros and never a silent repeat.
 
 A stream is known up to its newest stamp, so the newest tick is the oldest of the newest stamps, and
@@ -17,13 +18,13 @@ from __future__ import annotations
 import bisect
 import collections
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from uwm_core.data.messages import NS_PER_S, header_ns, image_rgb, resize, stamp_ns, vector
+from uwm_core.data.messages import NS_PER_S, between, header_ns, picture, vector
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UnknownNameError
 from uwm_core.records import Observation, Step
@@ -63,13 +64,10 @@ class _Entry:
         self.msg = msg
         self.value: npt.NDArray[Any] | None = None
 
-    def decoded(self, spec: Camera | Vector) -> npt.NDArray[Any]:
+    def decoded(self, spec: Camera | Vector, view: Callable[[Any, Camera], Any]) -> Any:
         msg, value = self.msg, self.value
         if value is None:
-            if isinstance(spec, Camera):
-                value = resize(image_rgb(msg), spec.size)
-            else:
-                value = vector(msg, spec)
+            value = view(msg, spec) if isinstance(spec, Camera) else vector(msg, spec)
             self.value, self.msg = value, None
         return value
 
@@ -81,6 +79,7 @@ class _Stream:
         self.key = key
         self.spec = spec
         self.max_age_ns = round(spec.max_age_s * NS_PER_S)
+        self._latency_ns = round(spec.latency_s * NS_PER_S)
         self._horizon_ns = horizon_ns
         self._stamps: list[int] = []
         self._entries: list[_Entry] = []
@@ -95,14 +94,15 @@ class _Stream:
         return self._stamps[0] if self._stamps else None
 
     def push(self, msg: Any, receive_ns: int) -> None:
+        stamp = receive_ns
         if self.spec.clock == "header":
-            header = header_ns(msg)
-            if header == 0:
+            stamp = header_ns(msg)
+            if stamp == 0:
                 self.trouble[ZERO_STAMP] += 1
                 return
-            if abs(header - receive_ns) > EPOCH_NS:
+            if abs(stamp - receive_ns) > EPOCH_NS:
                 self.trouble[OTHER_EPOCH] += 1
-        stamp = stamp_ns(msg, receive_ns, self.spec)
+        stamp -= self._latency_ns
         if self._stamps and stamp <= self._stamps[-1]:
             if stamp == self._stamps[-1]:
                 self.trouble[REPEATED] += 1
@@ -175,6 +175,7 @@ class ObservationBuffer:
         history: Steps in an observation (T).
         actions: Take the action streams too, which conversion needs and driving does not.
         horizon_s: How far back samples are kept; by default what the history can reach, and 2 s.
+        view: Decodes an image; conversion gives ``LazyImage``, which leaves that to others.
     """
 
     def __init__(
@@ -184,6 +185,7 @@ class ObservationBuffer:
         *,
         actions: bool = False,
         horizon_s: float | None = None,
+        view: Callable[[Any, Camera], Any] = picture,
     ) -> None:
         self.embodiment = embodiment
         self.history = history
@@ -191,6 +193,7 @@ class ObservationBuffer:
         reach_s = history / embodiment.rate_hz + max(spec.max_age_s for spec in specs.values())
         horizon_ns = round((horizon_s if horizon_s is not None else reach_s + 2.0) * NS_PER_S)
         self._streams = {key: _Stream(key, spec, horizon_ns) for key, spec in specs.items()}
+        self._view = view
         self._lock = threading.Lock()
 
     @property
@@ -330,18 +333,10 @@ class ObservationBuffer:
         with self._lock:
             before, after = stream.around(tick_ns)
         try:
-            value = before.decoded(stream.spec)
-            if after is None:
+            value: npt.NDArray[Any] = before.decoded(stream.spec, self._view)
+            if after is None or not isinstance(stream.spec, Vector):
                 return value
             weight = (tick_ns - before.stamp_ns) / (after.stamp_ns - before.stamp_ns)
-            return _mix(value, after.decoded(stream.spec), weight)
+            return between(value, after.decoded(stream.spec, self._view), weight, stream.spec)
         except DataError as error:
             raise DataError(f"{key}: {error}") from None
-
-
-def _mix(
-    left: npt.NDArray[np.float32], right: npt.NDArray[np.float32], weight: float
-) -> npt.NDArray[np.float32]:
-    """``left`` at weight 0, ``right`` at 1; in double precision, rounded once."""
-    mixed = (1.0 - weight) * left.astype(np.float64) + weight * right.astype(np.float64)
-    return mixed.astype(np.float32)

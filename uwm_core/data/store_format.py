@@ -81,6 +81,7 @@ class EpisodeRecord:
         outcome: ``success``, ``failure`` or ``discard``.
         source: Name of the bag it came from.
         source_hash: Identity of that bag's content.
+        source_goes_on: Whether that bag had more episodes after this one.
         source_span: First and last moment of the episode in the bag, ns, where the bag has several.
         software: What wrote it.
         steps: Number of steps; set by the writer.
@@ -100,6 +101,7 @@ class EpisodeRecord:
     outcome: Outcome = "success"
     source: str = ""
     source_hash: str = ""
+    source_goes_on: bool = False
     source_span: tuple[int, int] | None = None
     software: str = ""
     steps: int = 0
@@ -156,9 +158,9 @@ def part_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
-def old_path(path: Path) -> Path:
+def replaced_path(path: Path) -> Path:
     """Where a local store is for the moment in which another takes its name."""
-    return path.with_name(f"{path.name}.old")
+    return path.with_name(f".{path.name}.replaced")
 
 
 def row_layout(embodiment: Embodiment) -> dict[str, tuple[tuple[int, ...], str]]:

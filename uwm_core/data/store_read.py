@@ -7,7 +7,7 @@ in one piece. Numbers come in whole chunks; they are small.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,8 @@ Index = slice | int | npt.NDArray[np.int64]
 
 # Images side by side are read in pieces of at most this size.
 MAX_PIECE_BYTES = 1 << 23
+# Images that are in memory both coded and decoded at once.
+PIECE_ROWS = 512
 
 
 class StoredArray:
@@ -91,9 +93,11 @@ class StoredArray:
         if coding is None:
             np.take(self._numbers(unique), inverse, axis=0, out=out)
             return
-        coded = self._coded(unique)
-        with self._naming(unique):
-            decode_images(coding, coded, [out[n] for n in first], threads=self._threads)
+        for start in range(0, len(unique), PIECE_ROWS):
+            piece = slice(start, start + PIECE_ROWS)
+            coded = self._coded(unique[piece])
+            with self._naming(unique[piece]):
+                decode_images(coding, coded, [out[n] for n in first[piece]], threads=self._threads)
         source = first[inverse]
         again = np.flatnonzero(source != np.arange(len(source)))
         out[again] = out[source[again]]
@@ -121,11 +125,30 @@ class StoredArray:
         return wanted
 
     def _coded(self, rows: npt.NDArray[np.int64]) -> list[bytes]:
-        places = [self._place(int(row)) for row in rows]
+        places = self._places(rows)
         pieces = list(_pieces([place for place in places if place is not None]))
         with self._naming(rows):
             parts = self._split(pieces)
             return [b"" if place is None else without_crc(next(parts)) for place in places]
+
+    def _places(self, rows: npt.NDArray[np.int64]) -> list[Range | None]:
+        """Where images lie; None for those that are absent."""
+        numbers, inside = np.divmod(rows, self._spec.rows)
+        self._read_indexes(rows, sorted(set(numbers.tolist()) - self._indexes.keys()))
+        places: list[Range | None] = []
+        for number, row in zip(numbers.tolist(), inside.tolist(), strict=True):
+            offset, size = self._indexes[number][row].tolist()
+            known = size != ABSENT
+            places.append(Range(self._spec.file(number), offset, size) if known else None)
+        return places
+
+    def _read_indexes(self, rows: npt.NDArray[np.int64], numbers: list[int]) -> None:
+        if numbers:
+            with self._naming(rows):
+                names = [self._spec.file(number) for number in numbers]
+                tails = self._files.read_tails(names, index_bytes(self._spec.rows))
+                for number, tail in zip(numbers, tails, strict=True):
+                    self._indexes[number] = read_index(tail, self._spec.rows)
 
     def _split(self, pieces: list[list[Range]]) -> Iterator[bytes]:
         """The images of every piece, read together."""
@@ -138,17 +161,6 @@ class StoredArray:
                 start = place.offset - piece[0].offset
                 yield data[start : start + place.size]
 
-    def _place(self, row: int) -> Range | None:
-        number, inside = divmod(row, self._spec.rows)
-        index = self._indexes.get(number)
-        if index is None:
-            size = index_bytes(self._spec.rows)
-            with self._naming([row]):
-                tail = self._files.read_tail(self._spec.file(number), size)
-                index = self._indexes[number] = read_index(tail, self._spec.rows)
-        offset, size = index[inside].tolist()
-        return None if size == ABSENT else Range(self._spec.file(number), offset, size)
-
     def _numbers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         out = np.empty((len(rows), *self._spec.tail), self.dtype)
         number_of = rows // self._spec.rows
@@ -160,19 +172,18 @@ class StoredArray:
         return out
 
     @contextmanager
-    def _naming(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Iterator[None]:
+    def _naming(self, rows: npt.NDArray[np.int64]) -> Iterator[None]:
         """Say which array and rows an error is about."""
-        where = (
-            f"{self._files.location}: is damaged: {self._spec.name}, rows {rows[0]} to {rows[-1]}"
-        )
         try:
             yield
         except FileNotFoundError:
-            raise StoreError(f"{where}: the file is missing") from None
-        except OSError as error:
-            raise StoreError(f"{where}: {error.strerror or error}") from None
-        except StoreError as error:
-            raise StoreError(f"{where}: {error}") from None
+            raise self._damaged(rows, "the file is missing") from None
+        except (OSError, StoreError) as error:
+            raise self._damaged(rows, str(error)) from None
+
+    def _damaged(self, rows: npt.NDArray[np.int64], reason: str) -> StoreError:
+        where = f"{self._spec.name}, rows {rows.min()} to {rows.max()}"
+        return StoreError(f"{self._files.location}: is damaged: {where}: {reason}")
 
 
 def _pieces(places: list[Range]) -> Iterator[list[Range]]:

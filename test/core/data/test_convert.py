@@ -15,7 +15,7 @@ from uwm_core.data.convert import ConvertConfig, Progress, convert, find_bags
 from uwm_core.data.messages import resize
 from uwm_core.data.store import Store
 from uwm_core.embodiment import Embodiment
-from uwm_core.errors import DataError, StoreError
+from uwm_core.errors import DataError
 
 FRONT = "/front/color/image_raw"
 JOINTS = "/franka/joint_states"
@@ -280,11 +280,13 @@ def test_a_bag_that_names_no_embodiment_asks_for_one(bags: SimpleNamespace, tmp_
     assert (record.task, record.role) == ("push", "play")
 
 
-def test_a_store_is_not_overwritten_unasked(good_bag: Path, tmp_path: Path) -> None:
+def test_a_bag_that_is_in_the_store_is_passed_over(good_bag: Path, tmp_path: Path) -> None:
     convert([good_bag], tmp_path / "s.zarr")
-    with pytest.raises(StoreError, match="exists already"):
-        convert([good_bag], tmp_path / "s.zarr")
-    convert([good_bag], tmp_path / "s.zarr", ConvertConfig(overwrite=True))
+    again = convert([good_bag], tmp_path / "s.zarr")
+    assert [result.state for result in again.results] == ["unchanged"]
+    anew = convert([good_bag], tmp_path / "s.zarr", ConvertConfig(overwrite=True))
+    assert [result.state for result in anew.results] == ["converted"]
+    assert len(Store.open(tmp_path / "s.zarr")) == 1
 
 
 def test_progress_rises_to_the_whole(good_bag: Path, tmp_path: Path) -> None:

@@ -17,7 +17,11 @@ import torch
 from uwm_core.data.dataset import Loader, WindowBatch, WindowReader
 from uwm_core.data.normalize import Affine, Normalizer
 from uwm_core.data.plan import BatchPlan, Sampling
-from uwm_core.data.windows import EpisodeSpan, Steps, Valid, Windows, cut_windows
+from uwm_core.data.store import Store, StoreWriter
+from uwm_core.data.store_format import EncodedStep, EpisodeRecord, ImageCoding
+from uwm_core.data.store_images import encode_image
+from uwm_core.data.windows import VIDEO, EpisodeSpan, Steps, Valid, Windows, cut_windows
+from uwm_core.embodiment import Embodiment
 from uwm_core.errors import StoreError
 
 N = 60
@@ -216,3 +220,46 @@ def test_what_is_not_real_reads_as_the_middle_and_is_masked(steps: Steps) -> Non
     np.testing.assert_array_equal(batch.action_mask.numpy(), teaches)
     assert (batch.action[~teaches] == 0).all()
     assert torch.isfinite(batch.action).all()
+
+
+@pytest.mark.parametrize("place", ["folder", "memory"])
+def test_a_store_on_disk_or_behind_a_url_reads_the_same_with_workers(
+    place: str, tmp_path: Path, embodiment: Embodiment
+) -> None:
+    path = str(tmp_path / "s.zarr") if place == "folder" else f"memory://{tmp_path.name}/s.zarr"
+    rng = np.random.default_rng(0)
+    shown = encode_image(ImageCoding(), rng.integers(0, 255, (96, 96, 3), np.uint8))
+    with StoreWriter(path, embodiment) as writer:
+        for row in range(30):
+            writer.add_encoded(
+                EncodedStep(
+                    stamp_ns=row * embodiment.period_ns,
+                    images={"front": None if row == 3 else shown, "wrist": shown},
+                    state={
+                        key: np.full(v.size, row, np.float32) for key, v in embodiment.state.items()
+                    },
+                    action={}
+                    if row == 20
+                    else {
+                        key: np.full(c.size, row, np.float32)
+                        for key, c in embodiment.action.items()
+                    },
+                )
+            )
+        writer.end_episode(EpisodeRecord())
+        writer.commit()
+    steps = Steps.of_store(Store.open(path), memory_bytes=0)
+    windows = cut_windows(steps.episodes, history=2, chunk=4, valid=steps.valid)
+    touched = np.concatenate(
+        [rows(np.arange(len(windows))) for rows in (windows.observation_rows, windows.next_rows)]
+    )
+    assert len(windows)
+    assert not (touched == 3).any()
+    acting = windows.action_rows(np.flatnonzero(windows.role != VIDEO))
+    assert acting.size
+    assert not (acting == 20).any()
+    names = {"action_names": embodiment.action_names, "state_names": embodiment.state_names}
+    reader = WindowReader(steps, windows, Normalizer.fit(steps, [0], **names))
+    plan = BatchPlan(windows, Sampling(batch=4))
+    with Loader(reader, plan) as plain, Loader(reader, plan, workers=2) as ahead:
+        assert all(same(plain.batch(n), ahead.batch(n)) for n in range(9))
