@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,7 +42,7 @@ Tell = Callable[[Progress], None]
 
 
 def convert(
-    bags: Sequence[Path | str],
+    bags: Sequence[Path | str | Source],
     store_path: Path | str,
     config: ConvertConfig | None = None,
     progress: Tell | None = None,
@@ -91,7 +91,7 @@ def _embodiment_of(sources: Sequence[Source], config: ConvertConfig) -> Embodime
         if source.cut_off and not config.recover:
             continue
         try:
-            with BagReader(source.path) as reader:
+            with BagReader(source.path, recover=source.cut_off) as reader:
                 if text := reader.metadata.get("uwm.embodiment"):
                     return Embodiment.parse(text, f"{source.path}/embodiment")
         except UwmError:
@@ -100,6 +100,26 @@ def _embodiment_of(sources: Sequence[Source], config: ConvertConfig) -> Embodime
             continue
         raise DataError(f"{source.path}: does not say its embodiment; name one (--embodiment fr3)")
     raise DataError(f"none of {len(sources)} bags can be read")
+
+
+def records_of(
+    source: Source, identity: str, episodes: Iterable[EpisodeRecord]
+) -> list[EpisodeRecord]:
+    """Episodes of a bag that are in a store, by the bag's content.
+
+    Raises:
+        DataError: If the store has episodes of another bag of that name.
+    """
+    known = []
+    for record in episodes:
+        if record.source_hash == identity:
+            known.append(record)
+        elif record.source == source.name and record.source_hash:
+            raise DataError(
+                f"{source.path}: is not what was converted as {source.name!r} into this store; "
+                "--replace takes it instead, under another name it is added"
+            )
+    return known
 
 
 class _Conversion:
@@ -134,14 +154,32 @@ class _Conversion:
             )
             self._done(source, BagResult(path=source.path, state="cut off", reason=reason))
             return
+        before = len(self._writer.episodes)
         try:
-            with BagReader(source.path) as reader:
-                result = self._read(source, reader)
+            result = self._open(source)
         except UwmError as error:
+            kept = len(self._writer.episodes) - before
+            reason = (
+                f"{error}; {kept} episodes before that are in the store" if kept else str(error)
+            )
             if not self._config.skip_bad:
-                raise
-            result = BagResult(path=source.path, state="bad", reason=str(error))
+                raise (DataError(reason) if kept else error) from None
+            steps = sum(record.steps for record in self._writer.episodes[before:])
+            result = BagResult(
+                path=source.path, state="bad", reason=reason, episodes=kept, steps=steps
+            )
         self._done(source, result)
+
+    def _open(self, source: Source) -> BagResult:
+        try:
+            with BagReader(source.path, recover=source.cut_off) as reader:
+                return self._read(source, reader)
+        except DataError:
+            if source.cut_off or not self._config.recover:
+                raise
+        # Damaged: what is whole of it is looked for, which takes a pass of its own.
+        with BagReader(source.path, recover=True) as reader:
+            return self._read(source, reader, damaged=True)
 
     def _done(self, source: Source, result: BagResult) -> None:
         self.results.append(result)
@@ -149,27 +187,19 @@ class _Conversion:
         self._passed_s += result.duration_s
         self._tell(source.path, 0.0, 0.0)
 
-    def _read(self, source: Source, reader: BagReader) -> BagResult:
+    def _read(self, source: Source, reader: BagReader, *, damaged: bool = False) -> BagResult:
         identity = reader.identity
-        known = [r for r in self._writer.episodes if r.source_hash == identity]
+        known = records_of(source, identity, self._writer.episodes)
         if known and not known[-1].source_goes_on:
             return BagResult(path=source.path, state="unchanged", bytes=self._sizes[source.path])
-        self._check_unchanged(source, identity)
         base = self._base(source, reader, identity)
+        if source.cut_off or damaged:
+            base = dataclasses.replace(base, notes=("of a recording that was cut off",))
         if base.outcome == "discard":
             reason = f"{source.path}: was discarded by the operator"
             return BagResult(path=source.path, state="discarded", reason=reason)
         after_ns = known[-1].source_span[1] if known and known[-1].source_span else None
         return self._convert(reader, base, after_ns)
-
-    def _check_unchanged(self, source: Source, identity: str) -> None:
-        """Refuse a bag that has the name of one in the store, and another content."""
-        for record in self._writer.episodes:
-            if record.source == source.name and record.source_hash != identity:
-                raise DataError(
-                    f"{source.path}: is not what was converted as {source.name!r} into "
-                    f"{self._writer.location}; --replace takes it instead, another name adds it"
-                )
 
     def _base(self, source: Source, reader: BagReader, identity: str) -> EpisodeRecord:
         """What the bag says of itself as a whole, and the configuration where it says nothing."""
@@ -211,15 +241,9 @@ class _Conversion:
         work = BagConversion(plan, self._writer, self._coder, seen)
         state: State = "converted"
         reason = ""
-        try:
-            work.run()
-            if not work.episodes.count and after_ns is None:
-                state, reason = work.why_nothing()
-        except UwmError as error:
-            if not (self._config.skip_bad and work.episodes.count):
-                raise
-            state = "bad"
-            reason = f"{error}; {work.episodes.count} episodes before that are in the store"
+        work.run()
+        if not work.episodes.count and after_ns is None:
+            state, reason = work.why_nothing()
         return BagResult(
             path=reader.path,
             state=state,

@@ -91,8 +91,9 @@ class Grid:
         self.shift_ns = 0
         self._first: int | None = None
         self._tick = 0
-        # The stream that the tick waits for; as long as it has not come, nothing else matters.
+        # The stream that the tick waits for, and what it must reach before anything else matters.
         self._awaited: str | None = None
+        self._awaited_ns = 0
         self._log_ns: int | None = None
         self._active_ns = 0  # time that passed, pauses left out
         self._heard_ns = dict.fromkeys(self._buffer.keys, 0)  # the same, at the last message
@@ -125,7 +126,7 @@ class Grid:
         if awaited is None:
             return True
         newest = buffer.newest_ns(awaited)
-        return (newest is not None and newest >= self._tick) or self._is_late(awaited)
+        return (newest is not None and newest >= self._awaited_ns) or self._is_late(awaited)
 
     def due(self) -> Iterator[Step | Hole]:
         """Ticks that can be decided now, in order of time."""
@@ -135,9 +136,6 @@ class Grid:
             yield self._at(self._tick)
             self._tick += self._embodiment.period_ns
             self._buffer.forget_before(self._tick)
-        newest = {key: self._buffer.newest_ns(key) or 0 for key in self._buffer.keys}
-        waiting = {key: ns for key, ns in newest.items() if not self._is_late(key)}
-        self._awaited = min(waiting, key=waiting.__getitem__)
 
     def _begin(self) -> bool:
         """Fix the first tick, if every stream is known."""
@@ -157,8 +155,17 @@ class Grid:
 
     def _known_ns(self) -> int:
         """Up to where every stream is known, or given up on."""
-        newest = [self._buffer.newest_ns(k) for k in self._buffer.keys if not self._is_late(k)]
-        return min(ns if ns is not None else 0 for ns in newest)
+        newest = {
+            key: self._buffer.newest_ns(key) or 0
+            for key in self._buffer.keys
+            if not self._is_late(key)
+        }
+        late = len(newest) < len(self._buffer.keys)
+        # A late stream may come again, with samples from now on; till then it has no say.
+        wait_ns = self._horizon_ns if late else 0
+        self._awaited = min(newest, key=newest.__getitem__)
+        self._awaited_ns = self._tick + wait_ns
+        return newest[self._awaited] - wait_ns
 
     def _at(self, tick: int) -> Step | Hole:
         try:
