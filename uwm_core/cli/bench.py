@@ -16,6 +16,7 @@ BENCHES = {
     "policy": "uwm_core.cli.bench_policy",
     "convert": "uwm_core.cli.bench_convert",
     "kills": "uwm_core.cli.bench_kills",
+    "loader": "uwm_core.cli.bench_loader",
 }
 
 

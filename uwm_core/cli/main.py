@@ -29,6 +29,9 @@ VERBS: dict[str, Verb] = {
     "convert": Verb("uwm_core.cli.convert", "turn recorded bags into a store"),
     "inspect": Verb("uwm_core.cli.inspect", "print what a store holds, draw a contact sheet"),
     "store": Verb("uwm_core.cli.store", "merge, split, drop, relabel, verify, measure stores"),
+    "calibrate-latency": Verb(
+        "uwm_core.cli.calibrate_latency", "estimate how late the cameras are, from one bag"
+    ),
     "train": Verb("uwm_core.cli.train", "train a world model from a store"),
     "evaluate": Verb("uwm_core.cli.evaluate", "evaluate a checkpoint in simulation, without ROS"),
     "bench": Verb("uwm_core.cli.bench", "measure latency and throughput"),

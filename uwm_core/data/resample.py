@@ -4,7 +4,8 @@
 ``ObservationBuffer`` takes messages as they come, undecoded, and answers for a tick:
 
 * images: the last one at or before the tick;
-* vectors: linear interpolation at the tick, or the last value for commands that jump;
+* vectors: linear interpolation at the tick (orientations: slerp), or the last value for commands
+  that jump;
 * older than the stream's ``max_age_s``: ``Absent``, never zeros and never a silent repeat.
 
 A stream is known up to its newest stamp, so the newest tick is the oldest of the newest stamps, and
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from uwm_core.data.messages import NS_PER_S, header_ns, picture, vector
+from uwm_core.data.messages import NS_PER_S, between, header_ns, picture, vector
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UnknownNameError
 from uwm_core.records import Observation, Step
@@ -333,17 +334,9 @@ class ObservationBuffer:
             before, after = stream.around(tick_ns)
         try:
             value: npt.NDArray[Any] = before.decoded(stream.spec, self._view)
-            if after is None:
+            if after is None or not isinstance(stream.spec, Vector):
                 return value
             weight = (tick_ns - before.stamp_ns) / (after.stamp_ns - before.stamp_ns)
-            return _mix(value, after.decoded(stream.spec, self._view), weight)
+            return between(value, after.decoded(stream.spec, self._view), weight, stream.spec)
         except DataError as error:
             raise DataError(f"{key}: {error}") from None
-
-
-def _mix(
-    left: npt.NDArray[np.float32], right: npt.NDArray[np.float32], weight: float
-) -> npt.NDArray[np.float32]:
-    """``left`` at weight 0, ``right`` at 1; in double precision, rounded once."""
-    mixed = (1.0 - weight) * left.astype(np.float64) + weight * right.astype(np.float64)
-    return mixed.astype(np.float32)

@@ -23,8 +23,8 @@ from uwm_core.data.store_format import (
     EncodedStep,
     EpisodeRecord,
     ImageCoding,
-    old_path,
     part_path,
+    replaced_path,
     row_layout,
 )
 from uwm_core.data.store_read import Index, StoredArray
@@ -231,8 +231,8 @@ def _why_missing(path: Path | str) -> str:
     folder = local_path(path)
     if folder.exists():
         return f"{path}: is not a store (no {ROOT_FILE})"
-    if old_path(folder).exists():
-        kept = old_path(folder)
+    if replaced_path(folder).exists():
+        kept = replaced_path(folder)
         return f"{path}: its replacement was interrupted; get it back with: mv {kept} {folder}"
     if part_path(folder).exists():
         return f"{path}: there is no such store; only the half-written {part_path(folder).name}"

@@ -102,31 +102,33 @@ class Column:
 
     def add(self, value: Any) -> None:
         """Append a row."""
-        row = self.rows % self.spec.rows
+        number, row = divmod(self.rows, self.spec.rows)
         self._hash.update(self._block.put(row, value))
+        if row + 1 == self.spec.rows:
+            self._files.write({self.spec.file(number): self._block.pack()})
+            self._block = self._load(self.rows + 1)
         self.rows += 1
         self._unwritten = True
-        if row + 1 == self.spec.rows:
-            number = self.rows // self.spec.rows - 1
-            self._files.write({self.spec.file(number): self._block.pack()})
-            self._block = self._load(self.rows)
 
     def truncate(self, rows: int) -> None:
         """Forget the rows from ``rows`` on; those of a file already written come back."""
         self._hash = hashlib.sha256()
-        if rows == self.rows:
-            return
         if rows // self.spec.rows != self.rows // self.spec.rows:
             self._block = self._load(rows)
         self._block.clear(rows % self.spec.rows)
+        self._unwritten |= rows != self.rows
         self.rows = rows
-        self._unwritten = True
 
     def unwritten(self) -> dict[str, bytes]:
         """The last file, if it has changed; full ones were written when they became full."""
         number, inside = divmod(self.rows, self.spec.rows)
-        changed, self._unwritten = self._unwritten, False
-        return {self.spec.file(number): self._block.pack()} if changed and inside else {}
+        if not self._unwritten or not inside:
+            return {}
+        return {self.spec.file(number): self._block.pack()}
+
+    def wrote(self) -> None:
+        """What ``unwritten`` gave has been written."""
+        self._unwritten = False
 
     def take_hash(self) -> bytes:
         """Hash of the rows added since the last call or truncation."""

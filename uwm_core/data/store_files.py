@@ -46,8 +46,8 @@ class Files(Protocol):
         """A whole file; FileNotFoundError if there is none."""
         ...
 
-    def read_tail(self, name: str, size: int) -> bytes:
-        """The last bytes of a file; FileNotFoundError if there is none."""
+    def read_tails(self, names: Sequence[str], size: int) -> list[bytes]:
+        """The last bytes of several files; FileNotFoundError if one is missing."""
         ...
 
     def read_ranges(self, ranges: Sequence[Range]) -> list[bytes]:
@@ -102,10 +102,10 @@ class LocalFiles:
         """A whole file."""
         return (self.root / name).read_bytes()
 
-    def read_tail(self, name: str, size: int) -> bytes:
-        """The last bytes of a file."""
-        file = self._open(f"{self.location}/{name}")
-        return file.read(max(0, os.fstat(file.descriptor).st_size - size), size)
+    def read_tails(self, names: Sequence[str], size: int) -> list[bytes]:
+        """The last bytes of several files."""
+        files = [self._open(f"{self.location}/{name}") for name in names]
+        return [file.read(max(0, file.size - size), size) for file in files]
 
     def read_ranges(self, ranges: Sequence[Range]) -> list[bytes]:
         """Several pieces."""
@@ -118,12 +118,15 @@ class LocalFiles:
         """Put files in place of what had their names."""
         paths = {self.root / name: data for name, data in contents.items()}
         folders = dict.fromkeys(path.parent for path in paths)
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        # In threads, so that the disk is waited for once and not file by file.
-        with ThreadPoolExecutor(WRITERS) as pool:
-            list(pool.map(_replace, paths, paths.values()))
-            list(pool.map(sync_folder, folders))
+        try:
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+            # In threads, so that the disk is waited for once and not file by file.
+            with ThreadPoolExecutor(WRITERS) as pool:
+                list(pool.map(_replace, paths, paths.values()))
+                list(pool.map(sync_folder, folders))
+        except OSError as error:
+            raise StoreError(f"{self.location}: cannot be written: {error.strerror}") from None
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file."""
@@ -144,6 +147,10 @@ class _OpenFile:
 
     def __init__(self, path: str) -> None:
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self.descriptor).st_size
 
     def read(self, offset: int, size: int) -> bytes:
         return os.pread(self.descriptor, size, offset)
@@ -193,13 +200,15 @@ class RemoteFiles:
         with self._reaching():
             return bytes(self.system.cat_file(f"{self._root}/{name}"))
 
-    def read_tail(self, name: str, size: int) -> bytes:
-        """The last bytes of a file."""
+    def read_tails(self, names: Sequence[str], size: int) -> list[bytes]:
+        """The last bytes of several files, asked for at the same time where that can be."""
+        paths = [f"{self._root}/{name}" for name in names]
         with self._reaching():
-            return bytes(self.system.cat_file(f"{self._root}/{name}", start=-size))
+            found = self.system.cat_ranges(paths, -size, None, on_error="raise")
+        return [bytes(data) for data in found]
 
     def read_ranges(self, ranges: Sequence[Range]) -> list[bytes]:
-        """Several pieces, asked for at the same time where the file system can."""
+        """Several pieces, asked for at the same time where that can be."""
         paths = [f"{self._root}/{name}" for name, _, _ in ranges]
         starts = [offset for _, offset, _ in ranges]
         ends = [offset + size for _, offset, size in ranges]
@@ -236,10 +245,9 @@ def _replace(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from None
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

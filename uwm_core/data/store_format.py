@@ -158,9 +158,9 @@ def part_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
-def old_path(path: Path) -> Path:
+def replaced_path(path: Path) -> Path:
     """Where a local store is for the moment in which another takes its name."""
-    return path.with_name(f"{path.name}.old")
+    return path.with_name(f".{path.name}.replaced")
 
 
 def row_layout(embodiment: Embodiment) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -76,9 +76,9 @@ def decode_image(
 
 
 def decode_images(
-    coding: ImageCoding, coded: Sequence[bytes], out: Image, *, threads: int = 1
+    coding: ImageCoding, coded: Sequence[bytes], out: Sequence[Image], *, threads: int = 1
 ) -> None:
-    """Decode images into the rows of ``out`` (B, H, W, 3); an empty one becomes black.
+    """Decode images into as many arrays (H, W, 3); an empty one becomes black.
 
     Raises:
         StoreError: If some bytes are not such an image.
@@ -86,9 +86,9 @@ def decode_images(
 
     def row(index: int) -> None:
         if coded[index]:
-            decode_image(coding, coded[index], out.shape[1:], out[index])
+            decode_image(coding, coded[index], out[index].shape, out[index])
         else:
-            out[index] = 0
+            out[index].fill(0)
 
     if threads > 1 and len(coded) >= MIN_FOR_THREADS:
         with ThreadPoolExecutor(threads) as pool:

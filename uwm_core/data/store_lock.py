@@ -23,10 +23,13 @@ class StoreLock:
 
     def __init__(self, path: Path) -> None:
         self._file = path.with_name(f".{path.name}.lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = -1
-        while self._descriptor < 0:
-            self._descriptor = self._take(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            while self._descriptor < 0:
+                self._descriptor = self._take(path)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written: {error.strerror}") from None
 
     def _take(self, path: Path) -> int:
         """The locked file, or -1 if its last holder removed it in between."""

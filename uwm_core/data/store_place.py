@@ -19,7 +19,7 @@ from uwm_core.data.store_files import (
     remove_tree,
     sync_folder,
 )
-from uwm_core.data.store_format import FORMAT, old_path, part_path
+from uwm_core.data.store_format import FORMAT, part_path, replaced_path
 from uwm_core.data.store_lock import StoreLock
 from uwm_core.data.store_root import ROOT_FILE, Root, metadata_files
 from uwm_core.errors import StoreError
@@ -82,11 +82,11 @@ class StorePlace:
 
     def _restore(self, folder: Path) -> None:
         """Bring back what a replacement left that was killed between its two renames."""
-        if old_path(folder).exists():
+        if replaced_path(folder).exists():
             if folder.exists():
-                remove_tree(old_path(folder))
+                remove_tree(replaced_path(folder))
             else:
-                os.replace(old_path(folder), folder)
+                os.replace(replaced_path(folder), folder)
 
     def _found(self, fresh: Root) -> Root | None:
         """The root of the store that is there; None if nothing is.
@@ -103,6 +103,8 @@ class StorePlace:
                     f"{self.location}: exists already and is not a store; choose another name"
                 ) from None
             return None
+        except OSError as error:
+            raise StoreError(f"{self.location}: cannot be read: {error.strerror}") from None
         try:
             return Root.parse(data, files.location)
         except StoreError:
@@ -130,7 +132,7 @@ class StorePlace:
         """Give a finished store its name; gives the folder, or the URL."""
         self._done = True
         if self._folder is not None and self.target != self.location:
-            old = old_path(self._folder)
+            old = replaced_path(self._folder)
             os.replace(self._folder, old)
             os.replace(self.target, self._folder)
             sync_folder(self._folder.parent)

@@ -7,7 +7,7 @@ in one piece. Numbers come in whole chunks; they are small.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,6 @@ from uwm_core.data.store_arrays import (
     without_crc,
 )
 from uwm_core.data.store_files import Files, Range
-from uwm_core.data.store_format import ImageCoding
 from uwm_core.data.store_images import decode_images
 from uwm_core.errors import StoreError
 
@@ -31,6 +30,8 @@ Index = slice | int | npt.NDArray[np.int64]
 
 # Images side by side are read in pieces of at most this size.
 MAX_PIECE_BYTES = 1 << 23
+# Images that are in memory both coded and decoded at once.
+PIECE_ROWS = 512
 
 
 class StoredArray:
@@ -72,12 +73,34 @@ class StoredArray:
             StoreError: If the store is damaged there.
         """
         wanted = self._wanted(rows)
-        unique, inverse = np.unique(wanted.reshape(-1), return_inverse=True)
-        coding = self._spec.coding
-        found = self._numbers(unique) if coding is None else self._images(unique, coding)
-        if len(unique) != wanted.size or not np.array_equal(unique, wanted.reshape(-1)):
-            found = found[inverse]
-        return found.reshape(*wanted.shape, *self._spec.tail)
+        out = np.empty((wanted.size, *self._spec.tail), self.dtype)
+        self.read_into(wanted.reshape(-1), out)
+        return out.reshape(*wanted.shape, *self._spec.tail)
+
+    def read_into(self, rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        """Read rows, in any order and repeated, to where they are wanted.
+
+        Args:
+            rows: (n,)
+            out: (n, ...), contiguous.
+
+        Raises:
+            IndexError: If there is no such row.
+            StoreError: If the store is damaged there.
+        """
+        wanted, coding = self._wanted(rows), self._spec.coding
+        unique, first, inverse = np.unique(wanted, return_index=True, return_inverse=True)
+        if coding is None:
+            np.take(self._numbers(unique), inverse, axis=0, out=out)
+            return
+        for start in range(0, len(unique), PIECE_ROWS):
+            piece = slice(start, start + PIECE_ROWS)
+            coded = self._coded(unique[piece])
+            with self._naming(unique[piece]):
+                decode_images(coding, coded, [out[n] for n in first[piece]], threads=self._threads)
+        source = first[inverse]
+        again = np.flatnonzero(source != np.arange(len(source)))
+        out[again] = out[source[again]]
 
     def coded(self, rows: Index) -> list[bytes]:
         """Images as they are stored, see ``store_images``; an absent one is empty.
@@ -101,19 +124,31 @@ class StoredArray:
             raise IndexError(f"{self._spec.name} has {self._rows} rows, asked for {rows}")
         return wanted
 
-    def _images(self, rows: npt.NDArray[np.int64], coding: ImageCoding) -> npt.NDArray[np.uint8]:
-        out = np.empty((len(rows), *self._spec.tail), np.uint8)
-        coded = self._coded(rows)
-        with self._naming(rows):
-            decode_images(coding, coded, out, threads=self._threads)
-        return out
-
     def _coded(self, rows: npt.NDArray[np.int64]) -> list[bytes]:
-        places = [self._place(int(row)) for row in rows]
+        places = self._places(rows)
         pieces = list(_pieces([place for place in places if place is not None]))
         with self._naming(rows):
             parts = self._split(pieces)
             return [b"" if place is None else without_crc(next(parts)) for place in places]
+
+    def _places(self, rows: npt.NDArray[np.int64]) -> list[Range | None]:
+        """Where images lie; None for those that are absent."""
+        numbers, inside = np.divmod(rows, self._spec.rows)
+        self._read_indexes(rows, sorted(set(numbers.tolist()) - self._indexes.keys()))
+        places: list[Range | None] = []
+        for number, row in zip(numbers.tolist(), inside.tolist(), strict=True):
+            offset, size = self._indexes[number][row].tolist()
+            known = size != ABSENT
+            places.append(Range(self._spec.file(number), offset, size) if known else None)
+        return places
+
+    def _read_indexes(self, rows: npt.NDArray[np.int64], numbers: list[int]) -> None:
+        if numbers:
+            with self._naming(rows):
+                names = [self._spec.file(number) for number in numbers]
+                tails = self._files.read_tails(names, index_bytes(self._spec.rows))
+                for number, tail in zip(numbers, tails, strict=True):
+                    self._indexes[number] = read_index(tail, self._spec.rows)
 
     def _split(self, pieces: list[list[Range]]) -> Iterator[bytes]:
         """The images of every piece, read together."""
@@ -126,17 +161,6 @@ class StoredArray:
                 start = place.offset - piece[0].offset
                 yield data[start : start + place.size]
 
-    def _place(self, row: int) -> Range | None:
-        number, inside = divmod(row, self._spec.rows)
-        index = self._indexes.get(number)
-        if index is None:
-            size = index_bytes(self._spec.rows)
-            with self._naming([row]):
-                tail = self._files.read_tail(self._spec.file(number), size)
-                index = self._indexes[number] = read_index(tail, self._spec.rows)
-        offset, size = index[inside].tolist()
-        return None if size == ABSENT else Range(self._spec.file(number), offset, size)
-
     def _numbers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         out = np.empty((len(rows), *self._spec.tail), self.dtype)
         number_of = rows // self._spec.rows
@@ -148,19 +172,18 @@ class StoredArray:
         return out
 
     @contextmanager
-    def _naming(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Iterator[None]:
+    def _naming(self, rows: npt.NDArray[np.int64]) -> Iterator[None]:
         """Say which array and rows an error is about."""
-        where = (
-            f"{self._files.location}: is damaged: {self._spec.name}, rows {rows[0]} to {rows[-1]}"
-        )
         try:
             yield
         except FileNotFoundError:
-            raise StoreError(f"{where}: the file is missing") from None
-        except OSError as error:
-            raise StoreError(f"{where}: {error.strerror or error}") from None
-        except StoreError as error:
-            raise StoreError(f"{where}: {error}") from None
+            raise self._damaged(rows, "the file is missing") from None
+        except (OSError, StoreError) as error:
+            raise self._damaged(rows, str(error)) from None
+
+    def _damaged(self, rows: npt.NDArray[np.int64], reason: str) -> StoreError:
+        where = f"{self._spec.name}, rows {rows.min()} to {rows.max()}"
+        return StoreError(f"{self._files.location}: is damaged: {where}: {reason}")
 
 
 def _pieces(places: list[Range]) -> Iterator[list[Range]]:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from uwm_core import __version__
 from uwm_core.data.store_arrays import mask_name, rows_per_file
@@ -25,7 +26,7 @@ from uwm_core.data.store_format import EncodedStep, EpisodeRecord, ImageCoding
 from uwm_core.data.store_images import encode_image
 from uwm_core.data.store_place import Mode, StorePlace
 from uwm_core.data.store_root import ROOT_FILE, Root, metadata_files
-from uwm_core.embodiment import Embodiment
+from uwm_core.embodiment import Embodiment, Vector
 from uwm_core.errors import ShapeError, StoreError
 from uwm_core.records import Step
 
@@ -86,6 +87,8 @@ class StoreWriter:
             raise
         self._written = metadata_files(self._root)
         self._episodes = list(self._root.episodes)
+        # Whether a row is in some columns only, because the disk was full in the middle of it.
+        self._torn = False
 
     def _check_same(self, embodiment: Embodiment, images: ImageCoding | None) -> None:
         if differences := self._root.embodiment.difference(embodiment):
@@ -130,10 +133,10 @@ class StoreWriter:
         Raises:
             ShapeError: If the step is not of the embodiment.
         """
-        self._check_keys("images", step.images, self.embodiment.cameras, whole=True)
-        self._check_keys("state", step.state, self.embodiment.state, whole=True)
+        _check_keys("images", step.images, self.embodiment.cameras, whole=True)
+        _check_keys("state", step.state, self.embodiment.state, whole=True)
         for name, image in step.images.items():
-            self._check_shape(f"obs.{name}", image)
+            _check_shape(f"image {name}", image, (*self.embodiment.cameras[name].size, 3))
         images = {name: encode_image(self.images, image) for name, image in step.images.items()}
         self.add_encoded(EncodedStep(step.stamp_ns, images, step.state, step.action))
 
@@ -143,44 +146,34 @@ class StoreWriter:
         Raises:
             ShapeError: If the row is not of the embodiment.
         """
-        self._check_keys("images", row.images, self.embodiment.cameras)
-        self._check_keys("state", row.state, self.embodiment.state)
-        self._check_keys("action", row.action, self.embodiment.action)
+        self._check_row(row)
         values: dict[str, Any] = {"stamp_ns": np.int64(row.stamp_ns)}
         real: dict[str, bool] = {}
         for name in self.embodiment.cameras:
             values[f"obs.{name}"] = image = row.images.get(name)
             real[f"obs.{name}"] = bool(image)
         for key, vector in self.embodiment.state.items():
-            values[f"obs.{key}"] = row.state.get(key, np.full(vector.size, np.nan, np.float32))
+            values[f"obs.{key}"] = row.state.get(key, _absent(vector))
             real[f"obs.{key}"] = key in row.state
-        values["action"] = np.concatenate(
-            [
-                row.action.get(key, np.full(channel.size, np.nan, np.float32))
-                for key, channel in self.embodiment.action.items()
-            ]
-        )
+        channels = self.embodiment.action.items()
+        values["action"] = np.concatenate([row.action.get(key, _absent(c)) for key, c in channels])
         real["action"] = len(row.action) == len(self.embodiment.action)
-        for key in [*(f"obs.{key}" for key in self.embodiment.state), "action"]:
-            self._check_shape(key, values[key])
+        self._torn = True
         for key, value in values.items():
             self._columns[f"data/{key}"].add(value)
         for key, is_real in real.items():
             self._columns[mask_name(key)].add(is_real)
+        self._torn = False
 
-    def _check_keys(
-        self, kind: str, given: Mapping[str, Any], known: Mapping[str, Any], *, whole: bool = False
-    ) -> None:
-        odd = given.keys() ^ known.keys() if whole else given.keys() - known.keys()
-        if odd:
-            raise ShapeError(
-                f"a step must have the {kind} of the embodiment; differing: {sorted(odd)}"
-            )
-
-    def _check_shape(self, key: str, value: Any) -> None:
-        tail = self._columns[f"data/{key}"].spec.tail
-        if np.shape(value) != tail:
-            raise ShapeError(f"{key} must be {tail} in every step, got {np.shape(value)}")
+    def _check_row(self, row: EncodedStep) -> None:
+        _check_keys("images", row.images, self.embodiment.cameras)
+        for kind, given, known in (
+            ("state", row.state, self.embodiment.state),
+            ("action", row.action, self.embodiment.action),
+        ):
+            _check_keys(kind, given, known)
+            for key, value in given.items():
+                _check_shape(f"{kind} {key}", value, (known[key].size,))
 
     def end_episode(self, record: EpisodeRecord) -> None:
         """Make the rows since the last end one episode.
@@ -190,8 +183,10 @@ class StoreWriter:
                 ``software`` if it has none.
 
         Raises:
-            StoreError: If there are none.
+            StoreError: If there are none, or one of them could not be written.
         """
+        if self._torn:
+            raise StoreError(f"{self.location}: a row could not be written; drop its episode first")
         start = self._ended
         if self.steps == start:
             raise StoreError(f"{self.location}: an episode of {record.source!r} has no steps")
@@ -235,9 +230,14 @@ class StoreWriter:
         """Forget the rows of the episode in progress."""
         for column in self._rows():
             column.truncate(self._ended)
+        self._torn = False
 
     def commit(self) -> None:
-        """Make the episodes ended so far durable, and visible to whoever opens the store."""
+        """Make the episodes ended so far durable, and visible to whoever opens the store.
+
+        Raises:
+            StoreError: If a file cannot be written; the store is then as it was.
+        """
         root = self._root.with_episodes(self._episodes, SOFTWARE)
         changed = {
             name: data for name, data in metadata_files(root).items() if self._written[name] != data
@@ -246,6 +246,8 @@ class StoreWriter:
             changed.update(column.unwritten())
         self._files.write(changed)
         self._written.update((name, changed[name]) for name in self._written.keys() & changed)
+        for column in self._columns.values():
+            column.wrote()
         if root.episodes != self._root.episodes:
             self._files.write({ROOT_FILE: root.to_json()})
             self._root = root
@@ -301,3 +303,20 @@ class StoreWriter:
                 self.close()
         finally:
             self.abort()
+
+
+def _absent(vector: Vector) -> npt.NDArray[np.float32]:
+    return np.full(vector.size, np.nan, np.float32)
+
+
+def _check_keys(
+    kind: str, given: Mapping[str, Any], known: Mapping[str, Any], *, whole: bool = False
+) -> None:
+    odd = given.keys() ^ known.keys() if whole else given.keys() - known.keys()
+    if odd:
+        raise ShapeError(f"a step must have the {kind} of the embodiment; differing: {sorted(odd)}")
+
+
+def _check_shape(name: str, value: Any, wanted: tuple[int, ...]) -> None:
+    if np.shape(value) != wanted:
+        raise ShapeError(f"{name} must be {wanted} in every step, got {np.shape(value)}")

@@ -49,6 +49,10 @@ def test_rows_may_be_asked_for_in_any_order_and_twice(
     assert found.shape == (2, 2, 96, 96, 3)
     np.testing.assert_array_equal(found[..., 0, 0, 0], rows % 251)
     assert array[5].shape == (96, 96, 3)
+    assert array[np.empty(0, np.int64)].shape == (0, 96, 96, 3)
+    np.testing.assert_array_equal(array[-1], array[86])
+    with pytest.raises(IndexError, match="has 87 rows"):
+        array[np.array([3, 87])]
     assert len(array) == 87
 
 

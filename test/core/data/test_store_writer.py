@@ -2,6 +2,7 @@
 """Laws of writing a store: committed is committed, the rest leaves no row, one writer at a time."""
 
 import dataclasses
+import resource
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from uwm_core.data.store import EpisodeRecord, ImageCoding, Store
+from uwm_core.data.store_verify import verify
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import ShapeError, StoreError
 
@@ -85,6 +87,39 @@ def test_one_does_not_append_another_robot_or_coding(
     assert (str(store.coding), store.steps) == ("jpeg:90", 5)
 
 
+def test_a_full_disk_costs_the_episode_in_progress_and_no_more(
+    stores: SimpleNamespace, embodiment: Embodiment, tmp_path: Path
+) -> None:
+    """A file that may not grow stands for the full disk; then there is room again."""
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    noisy = dataclasses.replace(stores.step(7), images={"front": noise, "wrist": noise})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with stores.writer_at(tmp_path / "s.zarr", embodiment) as writer:
+        for number in range(3):
+            for index in range(7):
+                writer.add(stores.step(7 * number + index))
+            writer.end_episode(EpisodeRecord(task=str(number)))
+            if number == 0:
+                writer.commit()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            with pytest.raises(StoreError, match="cannot be written: File too large"):
+                for _ in range(30):
+                    writer.add(noisy)
+            with pytest.raises(StoreError, match="a row could not be written; drop its episode"):
+                writer.end_episode(EpisodeRecord())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        writer.drop_episode()
+        for index in range(21, 40):
+            writer.add(stores.step(index))
+        writer.end_episode(EpisodeRecord(task="3"))
+    store = Store.open(tmp_path / "s.zarr")
+    assert [record.task for record in store.episodes] == ["0", "1", "2", "3"]
+    np.testing.assert_array_equal(store.array("obs.wrist")[:][:, 0, 0, 0], np.arange(1, 41))
+    assert verify(store) == []
+
+
 def test_two_writers_do_not_share_a_store(
     tmp_path: Path, stores: SimpleNamespace, embodiment: Embodiment
 ) -> None:
@@ -115,8 +150,10 @@ def test_a_replacement_that_died_between_its_renames_gives_the_old_one_back(
     tmp_path: Path, stores: SimpleNamespace, embodiment: Embodiment
 ) -> None:
     stores.write(tmp_path / "s.zarr", embodiment, (3,))
-    (tmp_path / "s.zarr").rename(tmp_path / "s.zarr.old")
-    with pytest.raises(StoreError, match=r"was interrupted; get it back with: mv .*s\.zarr\.old"):
+    (tmp_path / "s.zarr").rename(tmp_path / ".s.zarr.replaced")
+    with pytest.raises(
+        StoreError, match=r"was interrupted; get it back with: mv .*/\.s\.zarr\.replaced"
+    ):
         Store.open(tmp_path / "s.zarr")
     assert stores.write(tmp_path / "s.zarr", embodiment, (2,), mode="append").steps == 5
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.zarr"]
@@ -163,10 +200,13 @@ def test_a_step_of_another_shape_is_refused_and_adds_nothing(
     with stores.writer_at(tmp_path / "s.zarr", embodiment) as writer:
         writer.add(stores.step(0))
         small = {"front": np.zeros((4, 4, 3), np.uint8), "wrist": np.zeros((96, 96, 3), np.uint8)}
-        with pytest.raises(ShapeError, match=r"obs\.front must be \(96, 96, 3\)"):
+        with pytest.raises(ShapeError, match=r"image front must be \(96, 96, 3\)"):
             writer.add(dataclasses.replace(stores.step(1), images=small))
         with pytest.raises(ShapeError, match=r"images of the embodiment; differing: \['wrist'\]"):
             writer.add(dataclasses.replace(stores.step(1), images={"front": small["wrist"]}))
+        swapped = {"joint_target": np.zeros(6, "f4"), "gripper_width": np.zeros(2, "f4")}
+        with pytest.raises(ShapeError, match=r"action joint_target must be \(7,\)"):
+            writer.add(dataclasses.replace(stores.step(1), action=swapped))
         assert writer.steps == 1
         writer.end_episode(EpisodeRecord())
         writer.commit()
