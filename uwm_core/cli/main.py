@@ -27,6 +27,7 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "convert": Verb("uwm_core.cli.convert", "turn recorded bags into a store"),
+    "recover": Verb("uwm_core.cli.recover", "make whole bags of what a killed recorder left"),
     "inspect": Verb("uwm_core.cli.inspect", "print what a store holds, draw a contact sheet"),
     "store": Verb("uwm_core.cli.store", "merge, split, drop, relabel, verify, measure stores"),
     "calibrate-latency": Verb(
