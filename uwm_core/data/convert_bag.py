@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from uwm_core.data.actions import complete
 from uwm_core.data.bag import BagReader
 from uwm_core.data.convert_config import Holes, State
 from uwm_core.data.convert_images import Coded, ImageCoder, Row
@@ -209,7 +210,7 @@ class BagConversion:
     def _rows(self) -> Iterator[Row]:
         """Ticks that are in an episode which is wanted and is not in the store yet."""
         grid, after_ns = self._plan.grid.grid, self._plan.after_ns
-        for item in self._plan.grid.steps(self._seen):
+        for item in complete(self._plan.embodiment, self._plan.grid.steps(self._seen)):
             span = self._plan.spans.at(item.stamp_ns + grid.shift_ns)
             if span is None or (after_ns is not None and item.stamp_ns <= after_ns):
                 continue
