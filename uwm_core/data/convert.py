@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from uwm_core.data.bag import BagReader
 from uwm_core.data.convert_bag import BagConversion, BagPlan
@@ -39,6 +40,7 @@ from uwm_core.errors import DataError, UwmError
 __all__ = ["BagResult", "ConvertConfig", "Progress", "Report", "convert", "find_bags"]
 
 Tell = Callable[[Progress], None]
+T = TypeVar("T")
 
 
 def convert(
@@ -91,15 +93,36 @@ def _embodiment_of(sources: Sequence[Source], config: ConvertConfig) -> Embodime
         if source.cut_off and not config.recover:
             continue
         try:
-            with BagReader(source.path, recover=source.cut_off) as reader:
-                if text := reader.metadata.get("uwm.embodiment"):
-                    return Embodiment.parse(text, f"{source.path}/embodiment")
+            metadata = read_bag(source, config.recover, lambda reader, _: reader.metadata)
+            if text := metadata.get("uwm.embodiment"):
+                return Embodiment.parse(text, f"{source.path}/embodiment")
         except UwmError:
             if not config.skip_bad:
                 raise
             continue
         raise DataError(f"{source.path}: does not say its embodiment; name one (--embodiment fr3)")
     raise DataError(f"none of {len(sources)} bags can be read")
+
+
+def read_bag(source: Source, recover: bool, work: Callable[[BagReader, bool], T]) -> T:
+    """Do something with a bag, and if need be again with what is whole of it.
+
+    Args:
+        source: The bag.
+        recover: Whether a damaged one is read as far as it goes.
+        work: Gets the open bag, and whether it is one that was cut off or damaged.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        with BagReader(source.path, recover=source.cut_off) as reader:
+            return work(reader, source.cut_off)
+    except DataError:
+        if source.cut_off or not recover:
+            raise
+    with BagReader(source.path, recover=True) as reader:
+        return work(reader, True)
 
 
 def records_of(
@@ -156,7 +179,7 @@ class _Conversion:
             return
         before = len(self._writer.episodes)
         try:
-            result = self._open(source)
+            result = read_bag(source, self._config.recover, functools.partial(self._read, source))
         except UwmError as error:
             kept = len(self._writer.episodes) - before
             reason = (
@@ -170,30 +193,19 @@ class _Conversion:
             )
         self._done(source, result)
 
-    def _open(self, source: Source) -> BagResult:
-        try:
-            with BagReader(source.path, recover=source.cut_off) as reader:
-                return self._read(source, reader)
-        except DataError:
-            if source.cut_off or not self._config.recover:
-                raise
-        # Damaged: what is whole of it is looked for, which takes a pass of its own.
-        with BagReader(source.path, recover=True) as reader:
-            return self._read(source, reader, damaged=True)
-
     def _done(self, source: Source, result: BagResult) -> None:
         self.results.append(result)
         self._passed_bytes += self._sizes[source.path]
         self._passed_s += result.duration_s
         self._tell(source.path, 0.0, 0.0)
 
-    def _read(self, source: Source, reader: BagReader, *, damaged: bool = False) -> BagResult:
+    def _read(self, source: Source, reader: BagReader, damaged: bool) -> BagResult:
         identity = reader.identity
         known = records_of(source, identity, self._writer.episodes)
         if known and not known[-1].source_goes_on:
             return BagResult(path=source.path, state="unchanged", bytes=self._sizes[source.path])
         base = self._base(source, reader, identity)
-        if source.cut_off or damaged:
+        if damaged:
             base = dataclasses.replace(base, notes=("of a recording that was cut off",))
         if base.outcome == "discard":
             reason = f"{source.path}: was discarded by the operator"
