@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--holes",
-        choices=("refuse", "split"),
+        choices=("refuse", "split", "mask"),
         default="refuse",
         help="what a stream that is silent too long does to its episode (default: refuse)",
     )

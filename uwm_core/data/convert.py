@@ -233,7 +233,19 @@ class _Conversion:
         begin_s = time.monotonic()
         embodiment = self._embodiment_for(reader)
         actions = base.role != "video"
-        grid = BagGrid(reader, embodiment, actions=actions, namespace=self._config.namespace)
+        later = [key for key, channel in embodiment.action.items() if channel.at == "next_tick"]
+        if self._config.holes == "mask" and later and actions:
+            raise DataError(
+                f"{reader.path}: action {later[0]} is the state of the next tick, which a hole has "
+                "not; use --holes split"
+            )
+        grid = BagGrid(
+            reader,
+            embodiment,
+            actions=actions,
+            namespace=self._config.namespace,
+            partial=self._config.holes == "mask",
+        )
         base = dataclasses.replace(base, has_action=actions, counts=grid.counts)
         plan = BagPlan(
             reader=reader,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from uwm_core.data.bag import BagReader
 from uwm_core.data.lazy_image import LazyImage
@@ -38,12 +39,14 @@ class Hole:
         offset_s: The same, since the first tick.
         reason: Which stream is absent and why.
         final: Whether the recording has nothing usable after it.
+        partial: What holds at the tick all the same; has none of the keys that are absent.
     """
 
     stamp_ns: int
     offset_s: float
     reason: str
     final: bool = False
+    partial: Step | None = None
 
 
 Trouble = dict[tuple[str, str], int]
@@ -62,6 +65,7 @@ class Grid:
         embodiment: Streams and rate.
         topics: Where the messages of each of the embodiment's topics come from.
         actions: Whether the action streams are needed.
+        partial: Whether holes say what holds all the same.
 
     Attributes:
         pauses: Log times between which no message came at all, longer than ``PAUSE_NS``.
@@ -69,10 +73,16 @@ class Grid:
     """
 
     def __init__(
-        self, embodiment: Embodiment, topics: Mapping[str, str], *, actions: bool = True
+        self,
+        embodiment: Embodiment,
+        topics: Mapping[str, str],
+        *,
+        actions: bool = True,
+        partial: bool = False,
     ) -> None:
         self._embodiment = embodiment
         self._topics = topics
+        self._partial = partial
         streams = embodiment.streams if actions else embodiment.observation_streams
         # No stream may be given up on while a sample of it could still hold.
         patience_s = max(s.max_age_s + s.latency_s for s in streams.values()) + 1.0
@@ -176,13 +186,23 @@ class Grid:
             if newest is not None and newest < tick:
                 silent_s = (tick - newest) / NS_PER_S
                 reason = f"{absent.key}: {self._topic(absent.key)} is silent for {silent_s:.3f} s"
-            return self.hole(tick, reason)
         except DataError as error:
-            return self.hole(tick, str(error))
+            reason = str(error)
+        return self.hole(tick, reason, partial=self._present(tick) if self._partial else None)
 
-    def hole(self, tick: int, reason: str, *, final: bool = False) -> Hole:
+    def _present(self, tick: int) -> Step:
+        values = self._buffer.present(tick)
+        kinds: dict[str, dict[str, Any]] = {"camera": {}, "state": {}, "action": {}}
+        for key, value in values.items():
+            kind, _, name = key.partition("/")
+            kinds[kind][name] = value
+        return Step(tick, kinds["camera"], kinds["state"], kinds["action"])
+
+    def hole(
+        self, tick: int, reason: str, *, final: bool = False, partial: Step | None = None
+    ) -> Hole:
         """A hole at a tick."""
-        return Hole(tick, (tick - (self._first or 0)) / NS_PER_S, reason, final)
+        return Hole(tick, (tick - (self._first or 0)) / NS_PER_S, reason, final, partial)
 
     def _topic(self, key: str) -> str:
         return self._topics[self._embodiment.streams[key].topic]
@@ -237,6 +257,7 @@ class BagGrid:
         embodiment: Streams and rate.
         actions: Whether the action streams are needed.
         namespace: Where the topics live; needed only where several namespaces fit.
+        partial: Whether holes say what holds all the same.
 
     Attributes:
         grid: The ticks, for what else it knows of them.
@@ -252,6 +273,7 @@ class BagGrid:
         *,
         actions: bool = True,
         namespace: str | None = None,
+        partial: bool = False,
     ) -> None:
         self._reader = reader
         streams = embodiment.streams if actions else embodiment.observation_streams
@@ -268,7 +290,7 @@ class BagGrid:
                     f"{reader.path}: {actual} is {present[actual].type}, the embodiment says "
                     f"{stream.type}"
                 )
-        self.grid = Grid(embodiment, topics, actions=actions)
+        self.grid = Grid(embodiment, topics, actions=actions, partial=partial)
 
     @property
     def counts(self) -> dict[str, int]:
