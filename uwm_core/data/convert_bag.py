@@ -186,6 +186,7 @@ class BagConversion:
         self._span: Span | None = None
         self._record = EpisodeRecord()
         self._holes: list[Hole] = []  # since the last step
+        self._masked: list[Hole] = []  # of the span
         self._steps = 0  # of the span
         self._discarded = False
         slowest_s = max(stream.max_age_s for stream in plan.embodiment.streams.values())
@@ -217,8 +218,7 @@ class BagConversion:
     def _rows(self) -> Iterator[Row]:
         """Ticks that are in an episode which is wanted and is not in the store yet."""
         grid, after_ns = self._plan.grid.grid, self._plan.after_ns
-        steps = self._plan.grid.steps(self._seen)
-        for item in complete(self._plan.embodiment, steps):
+        for item in complete(self._plan.embodiment, self._plan.grid.steps(self._seen)):
             span = self._plan.spans.at(item.stamp_ns + grid.shift_ns)
             if span is None or (after_ns is not None and item.stamp_ns <= after_ns):
                 continue
@@ -241,23 +241,40 @@ class BagConversion:
 
     def _take(self, row: Row, images: dict[str, Coded]) -> None:
         item: Step | Hole = row.item
+        good = {name: coded for name, coded in images.items() if not coded.fault}
         faults = [f"camera/{name}: {coded.fault}" for name, coded in images.items() if coded.fault]
-        if faults:
-            item = self._plan.grid.grid.hole(item.stamp_ns, faults[0])
+        if faults and isinstance(item, Step):
+            item = self._plan.grid.grid.hole(item.stamp_ns, faults[0], partial=item)
         if isinstance(item, Hole):
-            self._holes.append(item)
+            self._hole(item, good, row.trouble)
             return
         if self._holes:
             self._bridge()
-        step = EncodedStep(
-            stamp_ns=item.stamp_ns,
-            images={name: coded.data for name, coded in images.items()},
-            state=item.state,
-            action=item.action,
+        self._add(item, good, row.trouble)
+
+    def _add(self, step: Step, images: dict[str, Coded], trouble: Trouble) -> None:
+        ready = _Ready(
+            EncodedStep(
+                stamp_ns=step.stamp_ns,
+                images={name: coded.data for name, coded in images.items()},
+                state=step.state,
+                action=step.action,
+            ),
+            {name: coded.size for name, coded in images.items()},
         )
-        sizes = {name: coded.size for name, coded in images.items()}
-        self.episodes.add(_Ready(step, sizes), self._record, row.trouble)
+        self.episodes.add(ready, self._record, trouble)
         self._steps += 1
+
+    def _hole(self, hole: Hole, images: dict[str, Coded], trouble: Trouble) -> None:
+        """Keep what is there if that is wanted, else wait for what follows."""
+        if self._plan.holes == "mask" and self._steps and hole.partial is not None:
+            relative = any(channel.relative_to for channel in self._plan.embodiment.action.values())
+            # A difference to a state that may be absent is not what was recorded.
+            action = {} if relative else hole.partial.action
+            self._add(dataclasses.replace(hole.partial, action=action), images, trouble)
+            self._masked.append(dataclasses.replace(hole, partial=None))
+            return
+        self._holes.append(dataclasses.replace(hole, partial=None))
 
     def _bridge(self) -> None:
         """A step comes after holes: they were within the episode, or just before its first step."""
@@ -273,7 +290,13 @@ class BagConversion:
             lasted_ns = self._holes[-1].stamp_ns - self._holes[0].stamp_ns
             if self._holes[-1].final or lasted_ns > self._ragged_ns:
                 self._refuse_or_cut("ends early")
-        self._holes, self._steps = [], 0
+        if self._masked:
+            first = self._masked[0]
+            self.notes.append(
+                f"{len(self._masked)} steps lack something, first {first.offset_s:.3f} s after the "
+                f"first step: {first.reason}"
+            )
+        self._holes, self._masked, self._steps = [], [], 0
         self.episodes.end()
 
     def _refuse_or_cut(self, what: str) -> None:

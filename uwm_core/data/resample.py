@@ -4,8 +4,7 @@
 ``ObservationBuffer`` takes messages as they come, undecoded, and answers for a tick:
 
 * images: the last one at or before the tick;
-* vectors: linear interpolation at the tick (orientations: slerp), or the last value for commands
-  that jump;
+* vectors: linear interpolation (orientations: slerp), or the last value for commands that jump;
 * older than the stream's ``max_age_s``: ``Absent``, never zeros and never a silent repeat.
 
 A stream is known up to its newest stamp, so the newest tick is the oldest of the newest stamps, and
@@ -17,6 +16,7 @@ from __future__ import annotations
 
 import bisect
 import collections
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -328,6 +328,14 @@ class ObservationBuffer:
             state=self._group("state", self.embodiment.state, tick_ns),
             action=self._group("action", self.embodiment.action, tick_ns),
         )
+
+    def present(self, tick_ns: int) -> dict[str, Any]:
+        """Values by stream at a tick, without what is absent or cannot be decoded."""
+        values = {}
+        for key in self._streams:
+            with contextlib.suppress(DataError):
+                values[key] = self._sample(key, tick_ns)
+        return values
 
     def _group(self, kind: str, names: Iterable[str], tick_ns: int) -> dict[str, npt.NDArray[Any]]:
         keys = {name: f"{kind}/{name}" for name in names}
