@@ -89,6 +89,15 @@ def test_no_action_reaches_over_a_hole_or_a_missing_tick():
     assert found[2] is hole
 
 
+def test_where_the_grid_stays_whole_a_step_without_a_next_tick_has_no_action():
+    rows = np.arange(21, dtype=np.float32).reshape(3, 7)
+    hole = SimpleNamespace(stamp_ns=3 * PERIOD)
+    items = [*walk(rows), hole, *walk(rows, start=4)]
+    found = list(complete(with_joints(), iter(items), whole=True))
+    assert [item.stamp_ns // PERIOD for item in found] == list(range(7))
+    assert [bool(step.action) for step in found if step is not hole] == [1, 1, 0, 1, 1, 0]
+
+
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_deltas_lead_along_the_recorded_path(seed):
@@ -117,7 +126,7 @@ def test_relative_poses_lead_back_to_their_targets(seed):
     assert (learned[:, :width] == chunk[:, :width]).all()
 
 
-@pytest.mark.parametrize("name", ["fr3_spacemouse", "fr3_vr", "fr3_states"])
+@pytest.mark.parametrize("name", ["fr3_spacemouse", "fr3_servo", "fr3_vr", "fr3_states", "droid"])
 def test_bundled_inputs_load_and_name_every_column_once(name):
     embodiment = Embodiment.load(name)
     assert Embodiment.parse(embodiment.to_yaml()) == embodiment
@@ -130,6 +139,10 @@ def test_meaning_tells_a_delta_from_a_target():
     )  # fmt: skip
     assert any("next tick" in sentence for sentence in reached.difference(plain))
     assert any("relative to joint_pos" in sentence for sentence in delta.difference(reached))
+
+
+# scipy's capital letters are intrinsic angles; the first two rows are what DROID's numbers become.
+DROID_TURN = spatial.Rotation.from_euler("XYZ", [0.4, 0.5, 0.6]).as_matrix()[:2].ravel()
 
 
 def message(kind):
@@ -156,8 +169,13 @@ def message(kind):
     [
         ("geometry_msgs/msg/Twist", "field: twist\nunit: m/s\nclock: receive", [1, 2, 3, 4, 5, 6]),
         ("geometry_msgs/msg/TwistStamped", "field: twist\nunit: m/s", [1, 2, 3, 4, 5, 6]),
+        (
+            "geometry_msgs/msg/TwistStamped",
+            "field: twist_6d\nunit: unitless\nscale: 0.1",
+            [0.1, 0.2, 0.3, *DROID_TURN],
+        ),
         # A quarter turn about z: x becomes y, y becomes -x.
-        ("geometry_msgs/msg/PoseStamped", "field: pose\nunit: m", [1, 2, 3, 0, 1, 0, -1, 0, 0]),
+        ("geometry_msgs/msg/PoseStamped", "field: pose\nunit: m", [1, 2, 3, 0, -1, 0, 1, 0, 0]),
         (
             "std_msgs/msg/Float64MultiArray",
             "field: data\nunit: m\nnames: [p, q]\nindices: [2, 0]\nclock: receive",
