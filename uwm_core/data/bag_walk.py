@@ -32,7 +32,7 @@ Found = tuple[str, LazyMessage, int]
 # What overlapping chunks may hold in memory at once.
 MAX_HELD_BYTES = 512 * 2**20
 
-# So many sections are asked of the disk before they are walked, so that it is not waited for, and no
+# So many sections are asked of the disk before they are walked, so that nobody waits for it, and no
 # more of each than a recorder's chunk: its size is a claim.
 AHEAD = 32
 MAX_AHEAD_BYTES = 4 * 2**20
