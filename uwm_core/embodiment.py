@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One robot as a policy sees it, read from one YAML file; valid from birth.
 
-Says which topics carry the cameras, the state and the actions, at what rates, by which clock and
-how old they may be, and what the arm's limits are. It does not decode messages
-(``data.messages``), does not sample them (``data.resample``), and knows no ROS.
+Says which topics carry cameras, state and actions, by which clock, how old they may be, and what
+the arm's limits are. Decoding is in ``data.messages``, sampling in ``data.resample``; no ROS.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from uwm_core.errors import UnknownNameError
+from uwm_core.errors import UnknownNameError, did_you_mean
 from uwm_core.resources import bundled
 from uwm_core.spec import dump_spec, parse_spec, read_spec
 from uwm_core.streams import (
@@ -167,12 +166,11 @@ class Embodiment:
 
     def _check_arm(self) -> None:
         unique("arm_joints", self.arm_joints)
-        joints = len(self.arm_joints)
+        joints, limited = len(self.arm_joints), len(self.limits.position_rad)
         if len(self.home_rad) != joints:
             raise ValueError(f"home_rad has {len(self.home_rad)} entries for {joints} arm_joints")
-        if len(self.limits.position_rad) != joints:
-            count = len(self.limits.position_rad)
-            raise ValueError(f"limits has {count} entries per list for {joints} arm_joints")
+        if limited != joints:
+            raise ValueError(f"limits has {limited} entries per list for {joints} arm_joints")
         margin = self.safety.limit_margin_rad
         for name, home, (low, high) in zip(
             self.arm_joints, self.home_rad, self.limits.position_rad, strict=True
@@ -210,12 +208,29 @@ class Embodiment:
             raise ValueError("action must have at least one channel")
         unique("action names", self.action_names)
         for key, channel in self.action.items():
+            self._check_relative(key, channel)
             strangers = [name for name in channel.names if name not in self.arm_joints]
             if channel.command_type == JOINT_TRAJECTORY and strangers:
                 raise ValueError(
                     f"action {key} commands {strangers[0]!r}, which is not among arm_joints and "
                     "has no limits"
                 )
+
+    def _check_relative(self, key: str, channel: ActionChannel) -> None:
+        if not channel.relative_to:
+            return
+        base = self.state.get(channel.relative_to)
+        if base is None:
+            raise ValueError(
+                f"action {key} is relative_to {channel.relative_to!r}, which is no state"
+                f".{did_you_mean(channel.relative_to, self.state)} State: {', '.join(self.state)}"
+            )
+        mine = (channel.columns(""), channel.unit, channel.field == "pose")
+        if mine != (base.columns(""), base.unit, base.field == "pose"):
+            raise ValueError(
+                f"action {key} is relative_to {channel.relative_to!r}, which is "
+                f"{base.meaning}, not {channel.meaning}"
+            )
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Embodiment:
@@ -258,7 +273,7 @@ class Embodiment:
     @property
     def state_size(self) -> int:
         """Columns of the concatenated state (S)."""
-        return sum(vector.size for vector in self.state.values())
+        return len(self.state_names)
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -268,7 +283,7 @@ class Embodiment:
     @property
     def action_size(self) -> int:
         """Columns of the concatenated action (D)."""
-        return sum(channel.size for channel in self.action.values())
+        return len(self.action_names)
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -314,12 +329,8 @@ class Embodiment:
 
 
 def _columns(vectors: Iterable[tuple[str, Vector]]) -> tuple[str, ...]:
-    """Joint names as they are; a sum is one column, named by its key."""
-    return tuple(
-        itertools.chain.from_iterable(
-            (key,) if vector.combine == "sum" else vector.names for key, vector in vectors
-        )
-    )
+    """One name per column of all vectors side by side."""
+    return tuple(itertools.chain.from_iterable(vector.columns(key) for key, vector in vectors))
 
 
 def _meaning(embodiment: Embodiment) -> dict[str, str]:
@@ -332,13 +343,8 @@ def _meaning(embodiment: Embodiment) -> dict[str, str]:
     for name in embodiment.camera_names:
         height, width = embodiment.cameras[name].size
         meaning[f"camera {name}"] = f"{height}x{width}"
-    vectors = [("state", key, vector) for key, vector in embodiment.state.items()]
-    vectors += [("action", key, channel) for key, channel in embodiment.action.items()]
-    for kind, key, vector in vectors:
-        joined = f"{vector.combine} of " if vector.combine != "none" else ""
-        meaning[f"{kind} {key}"] = (
-            f"{joined}{', '.join(vector.names)} ({vector.field}, {vector.unit})"
-        )
+    meaning |= {f"state {key}": vector.meaning for key, vector in embodiment.state.items()}
+    meaning |= {f"action {key}": channel.meaning for key, channel in embodiment.action.items()}
     meaning["order of state"] = ", ".join(embodiment.state)
     meaning["order of action"] = ", ".join(embodiment.action)
     return meaning

@@ -84,5 +84,6 @@ def _table(title: str, values: Mapping[str, Any]) -> str:
     rows = "".join(
         f"| {key} | {value:.4g} |\n" if isinstance(value, float) else f"| {key} | {value} |\n"
         for key, value in values.items()
+        if not isinstance(value, list)
     )
     return f"## {title}\n\n| | |\n|---|---|\n{rows}\n"

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from uwm_core.checkpoint import Checkpoint, load_checkpoint
 from uwm_core.config import WindowConfig
+from uwm_core.data.actions import absolute, relative
 from uwm_core.data.normalize import Normalizer
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import CheckpointError, ShapeError, UnknownNameError, check_shape
@@ -120,7 +121,7 @@ class Policy:
             )
 
     def act(self, observation: Observation, seed: int | None = None) -> ActionChunk:
-        """The next A actions.
+        """The next A actions, as absolute targets whatever the model was trained on.
 
         Args:
             observation: The last T steps.
@@ -155,7 +156,8 @@ class Policy:
                 f"{list(self.embodiment.action_names)}"
             )
         check_shape("chunk.actions", chunk.actions, "A D", A=self.window.chunk)
-        action = self._tensor(self._normalizer.action.apply(chunk.actions))  # (1, A, D)
+        actions = relative(self.embodiment, chunk.actions, _present(observation))
+        action = self._tensor(self._normalizer.action.apply(actions))  # (1, A, D)
         sample = self._model.sample_from(
             self._condition(observation),
             "forward_dynamics",
@@ -277,10 +279,11 @@ class Policy:
     def _chunk(self, action: Tensor | None, observation: Observation) -> ActionChunk:
         if action is None:
             raise ShapeError("this mode gives no actions")
+        actions = self._normalizer.action.invert(action[0].cpu().numpy())
         return ActionChunk(
             stamp_ns=observation.stamp_ns,
             period_ns=self.period_ns,
-            actions=self._normalizer.action.invert(action[0].cpu().numpy()),
+            actions=absolute(self.embodiment, actions, _present(observation)),
             names=self.embodiment.action_names,
         )
 
@@ -294,3 +297,8 @@ class Policy:
             stamps_ns=(observation.stamp_ns + ahead * self.period_ns).astype(np.int64),
             images={name: image[0].cpu().numpy() for name, image in images.items()},
         )
+
+
+def _present(observation: Observation) -> dict[str, npt.NDArray[np.float32]]:
+    """The state of the newest step: per key (n,)."""
+    return {key: value[-1] for key, value in observation.state.items()}

@@ -11,25 +11,71 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Clock = Literal["header", "receive"]
 Unit = Literal["rad", "m", "rad/s", "m/s", "unitless"]
-Field = Literal["position", "velocity", "effort", "data"]
+Field = Literal["position", "velocity", "effort", "data", "pose", "twist", "axes", "buttons"]
 Combine = Literal["none", "sum"]
 Interpolation = Literal["linear", "previous"]
+When = Literal["tick", "next_tick"]
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 JOINT_STATE = "sensor_msgs/msg/JointState"
-FLOAT_TYPES = ("std_msgs/msg/Float32", "std_msgs/msg/Float64")
 JOINT_TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
-COMMAND_TYPES = (JOINT_TRAJECTORY, "std_msgs/msg/Float32")
+FLOAT32 = "std_msgs/msg/Float32"
+FLOAT_TYPES = (FLOAT32, "std_msgs/msg/Float64")
+ARRAY = "std_msgs/msg/Float64MultiArray"
+JOY = "sensor_msgs/msg/Joy"
+TWIST = "geometry_msgs/msg/Twist"
+TWIST_STAMPED = "geometry_msgs/msg/TwistStamped"
+POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
+DRIVEN_TYPES = (JOINT_TRAJECTORY, FLOAT32)
+"""Command types that the executor sends."""
+COMMAND_TYPES = (*DRIVEN_TYPES, ARRAY, POSE_STAMPED, TWIST_STAMPED, TWIST)
+
+POSE_PARTS = ("x", "y", "z", "r11", "r21", "r31", "r12", "r22", "r32")
+"""Columns of a pose: position, then the first two columns of its rotation matrix (6D)."""
+TWIST_PARTS = ("vx", "vy", "vz", "wx", "wy", "wz")
+"""Columns of a twist: linear, then angular velocity."""
+
+
+class Kind(NamedTuple):
+    """What a message type offers to a vector.
+
+    Attributes:
+        fields: Its fields; the first is the default.
+        header: Whether it has a header.
+        parts: Its columns where the type fixes them; else ``names`` choose.
+        by_index: Whether its values have places instead of names.
+    """
+
+    fields: tuple[Field, ...]
+    header: bool = True
+    parts: tuple[str, ...] = ()
+    by_index: bool = False
+
+
+VECTOR_TYPES: dict[str, Kind] = {
+    JOINT_STATE: Kind(("position", "velocity", "effort")),
+    JOINT_TRAJECTORY: Kind(("position", "velocity")),
+    **{name: Kind(("data",), header=False) for name in FLOAT_TYPES},
+    ARRAY: Kind(("data",), header=False, by_index=True),
+    JOY: Kind(("axes", "buttons"), by_index=True),
+    TWIST: Kind(("twist",), header=False, parts=TWIST_PARTS),
+    TWIST_STAMPED: Kind(("twist",), parts=TWIST_PARTS),
+    POSE_STAMPED: Kind(("pose",), parts=POSE_PARTS),
+}
 
 _UNITS: dict[str, tuple[str, ...]] = {
     "position": ("rad", "m"),
     "velocity": ("rad/s", "m/s"),
     "effort": ("unitless",),
     "data": ("rad", "m", "rad/s", "m/s", "unitless"),
+    "pose": ("m",),
+    "twist": ("m/s", "unitless"),
+    "axes": ("unitless", "m", "rad", "m/s", "rad/s"),
+    "buttons": ("unitless",),
 }
 _TOPIC = re.compile(r"(/|~/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
@@ -117,14 +163,19 @@ class Vector:
 
     Attributes:
         topic: Where it is published.
-        type: ``sensor_msgs/msg/JointState``, ``std_msgs/msg/Float32`` or ``Float64``.
+        type: One of ``VECTOR_TYPES``.
         rate_hz: Rate at which it is published.
-        names: Joint names wanted, in this order; for Float32 and Float64 one name of our own.
-        field: Which array of the JointState; ``data`` for Float32 and Float64.
+        names: Joint names wanted, in this order; names of our own for numbers without one; none
+            for poses and twists, whose columns are fixed (``POSE_PARTS``, ``TWIST_PARTS``).
+        field: Which part of the message; ``position`` for a JointState, else the type's only one.
+        indices: Places of the ``names`` in an array or a Joy; by default the first ones.
         combine: ``sum`` adds the named joints up to one value (two fingers to a width).
-        unit: Unit of the value (after ``scale``).
+        unit: Unit of the value (after ``scale``). A pose in ``m`` has a rotation in 6D beside its
+            position, a twist in ``m/s`` an angular velocity in rad/s; ``unitless`` is a percentage.
         scale: value = raw * scale, unitless unless it converts.
-        interpolation: ``linear``, or ``previous`` for commands that jump.
+        open_above: Turns a value into open (1) above this limit and closed (0) below it; for
+            grippers that know no width.
+        interpolation: ``linear`` (orientations: slerp), or ``previous`` for commands that jump.
         clock: Which stamp counts: the header's or that of reception.
         latency_s: Subtracted from the stamp.
         max_age_s: Older than this at a tick is absent.
@@ -136,11 +187,13 @@ class Vector:
     topic: str
     type: str = JOINT_STATE
     rate_hz: float
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
     field: Field = "position"
+    indices: tuple[int, ...] = ()
     combine: Combine = "none"
     unit: Unit
     scale: float = 1.0
+    open_above: float | None = None
     interpolation: Interpolation = "linear"
     clock: Clock = "header"
     latency_s: float = 0.0
@@ -148,27 +201,73 @@ class Vector:
 
     def __post_init__(self) -> None:
         _topic(topic=self.topic)
-        _among((JOINT_STATE, *FLOAT_TYPES), type=self.type)
+        _among(VECTOR_TYPES, type=self.type)
         _timing(self.rate_hz, self.latency_s, self.max_age_s)
-        unique("names", self.names)
-        joints = self.type == JOINT_STATE
-        if joints == (self.field == "data"):
-            wanted = "position, velocity or effort" if joints else "data"
+        self._check_columns()
+        kind = VECTOR_TYPES[self.type]
+        if self.field not in kind.fields:
+            wanted = " or ".join(kind.fields)
             raise ValueError(f"field {self.field!r} is not in {self.type}; use {wanted}")
-        if not joints and len(self.names) != 1:
-            raise ValueError(f"names must be one name for {self.type}, got {len(self.names)}")
-        if not joints and self.clock == "header":
+        if not kind.header and self.clock == "header":
             raise ValueError(f"clock must be 'receive' for {self.type}, which has no header")
         if self.unit not in _UNITS[self.field]:
             fitting = ", ".join(_UNITS[self.field])
             raise ValueError(f"unit {self.unit!r} does not fit {self.field}; use {fitting}")
         if self.scale == 0 or not math.isfinite(self.scale):
             raise ValueError(f"scale must be finite and not 0, got {self.scale:g}")
+        if self.field == "pose" and self.scale != 1:
+            raise ValueError("scale must be 1 for a pose: its rotation has no size")
+        self._check_open()
+
+    def _check_columns(self) -> None:
+        kind = VECTOR_TYPES[self.type]
+        if kind.parts and (self.names or self.combine != "none"):
+            raise ValueError(
+                f"names must be left out for {self.type}: its columns are {', '.join(kind.parts)}"
+            )
+        if not kind.parts:
+            unique("names", self.names)
+        if self.type in FLOAT_TYPES and len(self.names) != 1:
+            raise ValueError(f"names must be one name for {self.type}, got {len(self.names)}")
+        if self.indices and not kind.by_index:
+            raise ValueError(f"indices are for arrays and Joy, not for {self.type}")
+        if self.indices and len(self.indices) != len(self.names):
+            raise ValueError(
+                f"indices must be as many as names, got {len(self.indices)} for {len(self.names)}"
+            )
+        if any(index < 0 for index in self.indices):
+            raise ValueError(f"indices must be 0 or more, got {list(self.indices)}")
+
+    def _check_open(self) -> None:
+        if self.open_above is None:
+            return
+        if self.size != 1 or self.unit != "unitless":
+            raise ValueError("open_above needs one value, and 'unitless' as its unit")
+        if self.interpolation != "previous":
+            raise ValueError("open_above needs interpolation 'previous': half open is no state")
 
     @property
     def size(self) -> int:
         """Columns of the value (n)."""
-        return 1 if self.combine == "sum" else len(self.names)
+        return len(self.columns(""))
+
+    def columns(self, key: str) -> tuple[str, ...]:
+        """One name per column: joints keep theirs, a sum is its key, poses and twists have parts.
+
+        Args:
+            key: Under which the embodiment has this vector.
+        """
+        if self.combine == "sum":
+            return (key,)
+        return self.names or tuple(f"{key}_{part}" for part in VECTOR_TYPES[self.type].parts)
+
+    @property
+    def meaning(self) -> str:
+        """What its numbers are, as text that differs where they do."""
+        joined = f"{self.combine} of " if self.combine != "none" else ""
+        listed = ", ".join(self.names or VECTOR_TYPES[self.type].parts)
+        limit = f", open above {self.open_above:g}" if self.open_above is not None else ""
+        return f"{joined}{listed} ({self.field}, {self.unit}{limit})"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -176,14 +275,20 @@ class ActionChannel(Vector):
     """An action: recorded from ``topic`` as any ``Vector``, executed on ``command_topic``.
 
     Attributes:
+        at: ``tick`` takes what the topic says at the tick (a teleoperation target);
+            ``next_tick`` what it says one tick later (the state that was reached).
+        relative_to: State key that is subtracted (for a pose: from which it is seen), at the tick;
+            empty for absolute values.
         command_topic: Where the command goes.
-        command_type: ``trajectory_msgs/msg/JointTrajectory`` or ``std_msgs/msg/Float32``; for the
-            latter value / scale is sent, so that what was recorded is what is played.
+        command_type: One of ``COMMAND_TYPES``; to a Float32 value / scale is sent, so that what
+            was recorded is what is played.
 
     Raises:
         ValueError: If a value is impossible.
     """
 
+    at: When = "tick"
+    relative_to: str = ""
     command_topic: str
     command_type: str
 
@@ -191,9 +296,25 @@ class ActionChannel(Vector):
         super().__post_init__()
         _topic(command_topic=self.command_topic)
         _among(COMMAND_TYPES, command_type=self.command_type)
-        if self.command_type == JOINT_TRAJECTORY and self.combine != "none":
+        if self.command_type == JOINT_TRAJECTORY and (self.combine != "none" or not self.names):
             raise ValueError(
                 "combine must be 'none' for a JointTrajectory: each joint is commanded"
             )
-        if self.command_type != JOINT_TRAJECTORY and self.size != 1:
-            raise ValueError(f"command_type {self.command_type} takes one value, got {self.size}")
+        wanted = {
+            FLOAT32: 1,
+            POSE_STAMPED: len(POSE_PARTS),
+            TWIST: len(TWIST_PARTS),
+            TWIST_STAMPED: len(TWIST_PARTS),
+        }.get(self.command_type, self.size)
+        if self.size != wanted:
+            what = "one value" if wanted == 1 else f"{wanted} values"
+            raise ValueError(f"command_type {self.command_type} takes {what}, got {self.size}")
+        if self.relative_to and self.field == "twist":
+            raise ValueError("relative_to is for positions and poses; a twist is a change already")
+
+    @property
+    def meaning(self) -> str:
+        """What its numbers are, as text that differs where they do."""
+        later = " at the next tick" if self.at == "next_tick" else ""
+        against = f", relative to {self.relative_to}" if self.relative_to else ""
+        return f"{super().meaning}{later}{against}"

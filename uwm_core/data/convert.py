@@ -1,319 +1,344 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags to a store: every bag becomes one episode (or several, if it has holes and may be split).
+"""Bags to a store, by whole episodes: what is committed stays, what is there already is not redone.
 
-All or nothing: a bad bag raises an error that names it and no store appears; with ``skip_bad`` it
-is listed in the report and leaves no row behind. The same bags give the same bytes.
+A bag is known by its content (``BagReader.identity``), so the same command may be given again: bags
+that are in the store are passed over, an interrupted one goes on after its last whole episode, new
+ones are appended. The same bags give the same bytes, however many workers and interruptions.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import re
-from collections.abc import Callable, Iterable, Sequence
+import functools
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from uwm_core.data.bag import BagReader
-from uwm_core.data.grid import BagGrid, Hole
+from uwm_core.data.convert_bag import BagConversion, BagPlan
+from uwm_core.data.convert_config import BagResult, ConvertConfig, Progress, Report, State
+from uwm_core.data.convert_images import ImageCoder, image_coder
+from uwm_core.data.convert_replace import drop_changed
+from uwm_core.data.convert_sources import Source, find_bags, find_sources, size_bytes
+from uwm_core.data.episodes import (
+    GapSpans,
+    ListedSpans,
+    Span,
+    Spans,
+    spans_by_marks,
+    spans_by_topic,
+)
+from uwm_core.data.grid import BagGrid
 from uwm_core.data.messages import NS_PER_S
 from uwm_core.data.store import EpisodeRecord, StoreWriter
-from uwm_core.data.store_format import Outcome, Role
+from uwm_core.data.topics import embodiment_of
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UwmError
-from uwm_core.records import Step
 
-# An episode shorter than this teaches nothing: no window has a next step.
-MIN_STEPS = 2
+__all__ = ["BagResult", "ConvertConfig", "Progress", "Report", "convert", "find_bags"]
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ConvertConfig:
-    """How bags are converted.
-
-    Attributes:
-        embodiment: The robot; by default the one that the first bag names.
-        namespace: Where the topics live; needed only where several namespaces fit.
-        holes: What a hole longer than a stream's ``max_age_s`` does to its bag.
-        skip_bad: List bad bags in the report instead of refusing all.
-        overwrite: Replace a finished store of the same name.
-        task: Task sentence of bags that have none.
-        role: Role of bags that have none.
-        outcome: Outcome of bags that have none.
-    """
-
-    embodiment: Embodiment | None = None
-    namespace: str | None = None
-    holes: Literal["refuse", "split"] = "refuse"
-    skip_bad: bool = False
-    overwrite: bool = False
-    task: str = ""
-    role: Role = "expert"
-    outcome: Outcome = "success"
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a conversion is.
-
-    Attributes:
-        bytes_done: Bytes of bags behind it.
-        bytes_total: Bytes of all bags.
-        bag: The bag in work.
-        steps: Steps written.
-    """
-
-    bytes_done: int
-    bytes_total: int
-    bag: Path
-    steps: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What a conversion did.
-
-    Attributes:
-        store: The store that was written.
-        bags: Bags that are in it.
-        episodes: Episodes written.
-        steps: Steps written.
-        bytes_read: Bytes of those bags.
-        duration_s: Recorded time of those bags.
-        skipped: Bags that are not in it, each with the reason.
-        notes: What was remarked, by bag.
-    """
-
-    store: Path
-    bags: int
-    episodes: int
-    steps: int
-    bytes_read: int
-    duration_s: float
-    skipped: tuple[tuple[Path, str], ...]
-    notes: tuple[tuple[Path, str], ...]
-
-
-def find_bags(paths: Iterable[Path | str]) -> list[Path]:
-    """Bags among paths: bags themselves, and folders that contain bags.
-
-    Args:
-        paths: Bag folders, ``.mcap`` or ``.db3`` files, or folders of bags.
-
-    Returns:
-        Bags in natural order (``ep_2`` before ``ep_10``) within each path.
-
-    Raises:
-        DataError: If a path does not exist or holds no bag.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir() and not _is_bag(path):
-            # A folder without metadata.yaml but with a bag file is a bag that was cut off: it is
-            # taken too, so that the reader can name it instead of it going missing.
-            inside = sorted((p for p in path.rglob("*") if _is_bag(p) and p.is_dir()), key=_natural)
-            if not inside:
-                raise DataError(f"{path}: holds no bag")
-            found += inside
-        else:
-            found.append(path)
-    return list(dict.fromkeys(found))
-
-
-def _is_bag(path: Path) -> bool:
-    if not path.is_dir():
-        return path.suffix in (".mcap", ".db3")
-    files = (path / "metadata.yaml", *path.glob("*.mcap"), *path.glob("*.db3"))
-    return not any(p.suffix == ".part" for p in (path, *path.parents)) and any(
-        file.is_file() for file in files
-    )
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    return [
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))
-    ]
+Tell = Callable[[Progress], None]
+T = TypeVar("T")
 
 
 def convert(
-    bags: Sequence[Path | str],
+    bags: Sequence[Path | str | Source],
     store_path: Path | str,
     config: ConvertConfig | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Tell | None = None,
+    finished: Callable[[BagResult], None] | None = None,
 ) -> Report:
-    """Turn bags into a store.
+    """Put bags into a store; those that are in it already are not read again.
 
     Args:
         bags: Bags, or folders of bags.
-        store_path: The store to write.
+        store_path: The store, a folder or an fsspec URL; made if it is not there.
         config: How.
         progress: Called after every few steps and after every bag.
+        finished: Called with what became of a bag.
 
     Returns:
         What was done.
 
     Raises:
-        DataError: If a bag is bad (and ``skip_bad`` is off), or none is good.
-        StoreError: If the store exists or is being written.
+        DataError: If a bag is bad (and ``skip_bad`` is off), or none gave an episode; episodes
+            that were committed before are in the store.
+        StoreError: If the store is of another embodiment or coding, or is being written.
     """
     config = config or ConvertConfig()
-    paths = find_bags(bags)
-    embodiment = config.embodiment or _embodiment_of(paths, config)
-    with StoreWriter(store_path, embodiment, overwrite=config.overwrite) as writer:
-        work = _Conversion(config, embodiment, writer, paths, progress)
-        for path in paths:
-            work.bag(path)
-        report = work.report()
-        if not report.episodes:
+    sources = find_sources(bags)
+    embodiment = config.embodiment or _embodiment_of(sources, config)
+    mode: Literal["append", "overwrite"] = "overwrite" if config.overwrite else "append"
+    if config.replace and not config.overwrite:
+        mode = drop_changed(sources, store_path)
+    with StoreWriter(store_path, embodiment, mode=mode, images=config.images) as writer:
+        with contextlib.closing(image_coder(writer.images, config.workers)) as coder:
+            work = _Conversion(config, writer, coder, sources, progress)
+            for source in sources:
+                work.bag(source)
+                if finished is not None:
+                    finished(work.results[-1])
+        report = Report(writer.location, tuple(work.results))
+        if not writer.episodes:
             reasons = "; ".join(reason for _, reason in report.skipped[:3])
-            raise DataError(f"none of {len(paths)} bags gave an episode: {reasons}")
+            raise DataError(f"none of {len(sources)} bags gave an episode: {reasons}")
     return report
 
 
-def _embodiment_of(paths: Sequence[Path], config: ConvertConfig) -> Embodiment:
+def _embodiment_of(sources: Sequence[Source], config: ConvertConfig) -> Embodiment:
     """The embodiment that the first readable bag carries."""
-    for path in paths:
+    for source in sources:
+        if source.cut_off and not config.recover:
+            continue
         try:
-            with BagReader(path) as reader:
-                if text := reader.metadata.get("uwm.embodiment"):
-                    return Embodiment.parse(text, f"{path}/embodiment")
+            return read_bag(source, config.recover, lambda reader, _: embodiment_of(reader))
         except UwmError:
             if not config.skip_bad:
                 raise
-            continue
-        raise DataError(f"{path}: does not say its embodiment; name one (--embodiment fr3)")
-    raise DataError(f"none of {len(paths)} bags can be read")
+    raise DataError(f"none of {len(sources)} bags can be read")
+
+
+def read_bag(source: Source, recover: bool, work: Callable[[BagReader, bool], T]) -> T:
+    """Do something with a bag, and if need be again with what is whole of it.
+
+    Args:
+        source: The bag.
+        recover: Whether a damaged one is read as far as it goes.
+        work: Gets the open bag, and whether it is one that was cut off or damaged.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        with BagReader(source.path, recover=source.cut_off) as reader:
+            return work(reader, source.cut_off)
+    except DataError:
+        if source.cut_off or not recover:
+            raise
+    with BagReader(source.path, recover=True) as reader:
+        return work(reader, True)
+
+
+def records_of(
+    source: Source, identity: str, episodes: Iterable[EpisodeRecord]
+) -> list[EpisodeRecord]:
+    """Episodes of a bag that are in a store, by the bag's content.
+
+    Raises:
+        DataError: If the store has episodes of another bag of that name.
+    """
+    known = []
+    for record in episodes:
+        if record.source_hash == identity:
+            known.append(record)
+        elif record.source == source.name and record.source_hash:
+            raise DataError(
+                f"{source.path}: is not what was converted as {source.name!r} into this store; "
+                "--replace takes it instead, under another name it is added"
+            )
+    return known
 
 
 class _Conversion:
-    """The state of one conversion: what is written, what was skipped and why."""
+    """The state of one conversion: what became of the bags so far."""
 
     def __init__(
         self,
         config: ConvertConfig,
-        embodiment: Embodiment,
         writer: StoreWriter,
-        paths: Sequence[Path],
-        progress: Callable[[Progress], None] | None,
+        coder: ImageCoder,
+        sources: Sequence[Source],
+        progress: Tell | None,
     ) -> None:
+        self.results: list[BagResult] = []
         self._config = config
-        self._embodiment = embodiment
         self._writer = writer
+        self._coder = coder
         self._progress = progress
-        self._sizes = {path: _size_bytes(path) for path in paths}
-        self._total = sum(self._sizes.values())
-        self._passed = self._read = 0
-        self._bags = self._episodes = 0
-        self._duration_s = 0.0
+        self._sizes = {source.path: size_bytes(source.path) for source in sources}
+        self._passed_bytes, self._passed_s = 0, 0.0
         self._parsed: dict[str, Embodiment] = {}
-        self._skipped: list[tuple[Path, str]] = []
-        self._notes: list[tuple[Path, str]] = []
 
-    def bag(self, path: Path) -> None:
-        """Convert one bag, wholly or not at all."""
+    def bag(self, source: Source) -> None:
+        """Convert one bag.
+
+        Raises:
+            DataError: If it is bad and bad ones are not to be skipped.
+        """
+        if source.cut_off and not self._config.recover:
+            reason = (
+                f"{source.path}: was cut off, or is being recorded; --recover takes what it has"
+            )
+            self._done(source, BagResult(path=source.path, state="cut off", reason=reason))
+            return
+        before = len(self._writer.episodes)
         try:
-            with BagReader(path) as reader:
-                record = self._record(reader)
-                if record.outcome == "discard":
-                    self._skipped.append((path, f"{path}: was discarded by the operator"))
-                else:
-                    duration_s = (reader.end_ns - reader.start_ns) / NS_PER_S
-                    self._bag_episodes(reader, record)
-                    self._writer.commit()
-                    self._bags += 1
-                    self._read += self._sizes[path]
-                    self._duration_s += duration_s
+            result = read_bag(source, self._config.recover, functools.partial(self._read, source))
         except UwmError as error:
-            self._writer.rollback()
+            kept = len(self._writer.episodes) - before
+            reason = (
+                f"{error}; {kept} episodes before that are in the store" if kept else str(error)
+            )
             if not self._config.skip_bad:
-                raise
-            self._skipped.append((path, str(error)))
-            self._notes = [note for note in self._notes if note[0] != path]
-        self._passed += self._sizes[path]
-        self._tell(path, 0.0)
+                raise (DataError(reason) if kept else error) from None
+            steps = sum(record.steps for record in self._writer.episodes[before:])
+            result = BagResult(
+                path=source.path, state="bad", reason=reason, episodes=kept, steps=steps
+            )
+        self._done(source, result)
 
-    def _record(self, reader: BagReader) -> EpisodeRecord:
+    def _done(self, source: Source, result: BagResult) -> None:
+        self.results.append(result)
+        self._passed_bytes += self._sizes[source.path]
+        self._passed_s += result.duration_s
+        self._tell(source.path, 0.0, 0.0)
+
+    def _read(self, source: Source, reader: BagReader, damaged: bool) -> BagResult:
+        identity = reader.identity
+        known = records_of(source, identity, self._writer.episodes)
+        if known and not known[-1].source_goes_on:
+            return BagResult(path=source.path, state="unchanged", bytes=self._sizes[source.path])
+        base = self._base(source, reader, identity)
+        if damaged:
+            base = dataclasses.replace(base, notes=("of a recording that was cut off",))
+        if base.outcome == "discard":
+            reason = f"{source.path}: was discarded by the operator"
+            return BagResult(path=source.path, state="discarded", reason=reason)
+        after_ns = known[-1].source_span[1] if known and known[-1].source_span else None
+        return self._convert(reader, base, after_ns)
+
+    def _base(self, source: Source, reader: BagReader, identity: str) -> EpisodeRecord:
+        """What the bag says of itself as a whole, and the configuration where it says nothing."""
         metadata = reader.metadata
         try:
             return EpisodeRecord(
                 task=metadata.get("uwm.task", self._config.task),
                 role=metadata.get("uwm.role", self._config.role),  # type: ignore[arg-type]
                 outcome=metadata.get("uwm.outcome", self._config.outcome),  # type: ignore[arg-type]
-                source=reader.path.name,
+                source=source.name,
+                source_hash=identity,
+                dropped=_read_json(metadata.get("uwm.dropped"), dict),
+                remarks=tuple(_read_json(metadata.get("uwm.remarks"), list)),
             )
         except UwmError as error:
-            raise DataError(f"{reader.path}: {error}") from None
+            raise DataError(f"{source.path}: {error}") from None
+
+    def _convert(self, reader: BagReader, base: EpisodeRecord, after_ns: int | None) -> BagResult:
+        begin_s = time.monotonic()
+        embodiment = self._embodiment_for(reader)
+        actions = base.role != "video"
+        later = [key for key, channel in embodiment.action.items() if channel.at == "next_tick"]
+        if self._config.holes == "mask" and later and actions:
+            raise DataError(
+                f"{reader.path}: action {later[0]} is the state of the next tick, which a hole has "
+                "not; use --holes split"
+            )
+        grid = BagGrid(
+            reader,
+            embodiment,
+            actions=actions,
+            namespace=self._config.namespace,
+            partial=self._config.holes == "mask",
+        )
+        base = dataclasses.replace(base, has_action=actions, counts=grid.counts)
+        plan = BagPlan(
+            reader=reader,
+            embodiment=embodiment,
+            grid=grid,
+            spans=self._spans(reader, grid),
+            record_of=_Labels(base, reader.metadata),
+            holes=self._config.holes,
+            after_ns=after_ns,
+        )
+        span_ns = max(1, reader.end_ns - reader.start_ns)
+
+        def seen(log_ns: int) -> None:
+            passed_ns = log_ns - reader.start_ns
+            self._tell(reader.path, passed_ns / span_ns, passed_ns / NS_PER_S)
+
+        work = BagConversion(plan, self._writer, self._coder, seen)
+        state: State = "converted"
+        reason = ""
+        work.run()
+        if not work.episodes.count and after_ns is None:
+            state, reason = work.why_nothing()
+        return BagResult(
+            path=reader.path,
+            state=state,
+            reason=reason,
+            episodes=work.episodes.count,
+            steps=work.episodes.steps,
+            bytes=self._sizes[reader.path],
+            duration_s=span_ns / NS_PER_S,
+            elapsed_s=time.monotonic() - begin_s,
+            notes=tuple(work.notes),
+        )
 
     def _embodiment_for(self, reader: BagReader) -> Embodiment:
         """The bag's own wiring where it carries one that means the same as the store's."""
         text = reader.metadata.get("uwm.embodiment")
         if self._config.embodiment is not None or not text:
-            return self._embodiment
+            return self._config.embodiment or self._writer.embodiment
         own = self._parsed.get(text)
         if own is None:
             own = self._parsed[text] = Embodiment.parse(text, f"{reader.path}/embodiment")
-        if differences := own.difference(self._embodiment):
+        if differences := own.difference(self._writer.embodiment):
             raise DataError(f"{reader.path}: is of another embodiment: {differences[0]}")
         return own
 
-    def _bag_episodes(self, reader: BagReader, record: EpisodeRecord) -> None:
-        embodiment = self._embodiment_for(reader)
-        actions = record.role != "video"
-        grid = BagGrid(reader, embodiment, actions=actions, namespace=self._config.namespace)
-        span_ns = max(1, reader.end_ns - reader.start_ns)
+    def _spans(self, reader: BagReader, grid: BagGrid) -> Spans:
+        """Where the bag's episodes begin and end."""
+        if self._config.by_topic is not None:
+            return spans_by_topic(reader, self._config.by_topic)
+        if self._config.by_gaps_s is not None:
+            return GapSpans(grid.grid.pauses, round(self._config.by_gaps_s * NS_PER_S))
+        return ListedSpans([Span()]) if self._config.whole else spans_by_marks(reader)
 
-        def seen(log_ns: int) -> None:
-            self._tell(reader.path, (log_ns - reader.start_ns) / span_ns)
-
-        record = dataclasses.replace(record, has_action=actions, counts=grid.counts)
-        pieces = steps = 0
-        for item in grid.steps(seen):
-            if isinstance(item, Step):
-                self._writer.add(item)
-                steps += 1
-                continue
-            self._hole(reader.path, item, first=steps > 0)
-            pieces += self._end_piece(record, grid.notes, steps)
-            steps = 0
-        pieces += self._end_piece(record, grid.notes, steps)
-        if not pieces:
-            raise DataError(f"{reader.path}: is too short: fewer than {MIN_STEPS} steps")
-        self._episodes += pieces
-        self._notes += [(reader.path, note) for note in grid.notes]
-
-    def _end_piece(self, record: EpisodeRecord, notes: tuple[str, ...], steps: int) -> int:
-        """Make the rows added an episode if they are long enough; how many that made."""
-        if steps < MIN_STEPS:
-            self._writer.drop_episode()
-            return 0
-        self._writer.end_episode(dataclasses.replace(record, notes=notes))
-        return 1
-
-    def _hole(self, path: Path, hole: Hole, *, first: bool) -> None:
-        where = f"{hole.offset_s:.3f} s after its first step: {hole.reason}"
-        if self._config.holes == "refuse":
-            raise DataError(f"{path}: has a hole {where} (--holes split would cut there)")
-        if first:
-            self._notes.append((path, f"cut {where}"))
-
-    def _tell(self, path: Path, share: float) -> None:
+    def _tell(self, path: Path, share: float, seconds: float) -> None:
         if self._progress is not None:
-            done = self._passed + int(self._sizes[path] * min(max(share, 0.0), 1.0))
-            self._progress(Progress(min(done, self._total), self._total, path, self._writer.steps))
-
-    def report(self) -> Report:
-        """What was done so far."""
-        return Report(
-            store=self._writer.path,
-            bags=self._bags,
-            episodes=self._episodes,
-            steps=self._writer.steps,
-            bytes_read=self._read,
-            duration_s=self._duration_s,
-            skipped=tuple(self._skipped),
-            notes=tuple(self._notes),
-        )
+            done = self._passed_bytes + int(self._sizes.get(path, 0) * min(max(share, 0.0), 1.0))
+            self._progress(
+                Progress(
+                    bytes_done=min(done, sum(self._sizes.values())),
+                    bytes_total=sum(self._sizes.values()),
+                    seconds_done=self._passed_s + max(seconds, 0.0),
+                    bag=path,
+                    steps=self._writer.steps,
+                )
+            )
 
 
-def _size_bytes(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+def _read_json(text: str | None, kind: type[Any]) -> Any:
+    """A label that is JSON; empty where it is not what it should be, for it decides nothing."""
+    try:
+        found = json.loads(text or "null")
+    except ValueError:
+        found = None
+    return found if isinstance(found, kind) else kind()
+
+
+class _Labels:
+    """The record of each episode of a bag.
+
+    What stands on the bag wins, because it can be corrected after the recording; then comes what
+    was marked in it, then the configuration.
+    """
+
+    def __init__(self, base: EpisodeRecord, metadata: Mapping[str, str]) -> None:
+        self._base = base
+        self._said = {key for key in ("task", "role", "outcome") if f"uwm.{key}" in metadata}
+        self._records: dict[int, EpisodeRecord] = {}
+
+    def __call__(self, span: Span) -> EpisodeRecord:
+        record = self._records.get(id(span))
+        if record is None:
+            marked: dict[str, Any] = {
+                key: text for key, text in span.labels.items() if key not in self._said
+            }
+            remarks = self._base.remarks or span.remarks
+            record = dataclasses.replace(self._base, remarks=remarks, **marked)
+            self._records[id(span)] = record
+        return record

@@ -9,14 +9,27 @@ so that a picture on the robot equals the same picture in a store, byte for byte
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from uwm_core.data.rotations import matrix_of_quaternion, mix_poses, rotation_6d
 from uwm_core.errors import DataError
-from uwm_core.streams import FLOAT_TYPES, Camera, Vector
+from uwm_core.streams import (
+    ARRAY,
+    FLOAT_TYPES,
+    JOINT_STATE,
+    JOINT_TRAJECTORY,
+    JOY,
+    POSE_STAMPED,
+    TWIST,
+    TWIST_STAMPED,
+    Camera,
+    Vector,
+)
 
 NS_PER_S = 1_000_000_000
 
@@ -140,35 +153,115 @@ def resize(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[n
     return np.array(resized)
 
 
+def picture(msg: Any, spec: Camera) -> npt.NDArray[np.uint8]:
+    """A camera's message as it is on the grid: (H, W, 3) uint8, RGB.
+
+    Raises:
+        DataError: If the message cannot be decoded.
+    """
+    return resize(image_rgb(msg), spec.size)
+
+
 def vector(msg: Any, spec: Vector) -> npt.NDArray[np.float32]:
     """Values of one low-dimensional message, in the order and unit of the embodiment.
 
     Args:
-        msg: JointState, Float32 or Float64.
+        msg: A message of the vector's type.
         spec: Which values are wanted.
 
     Returns:
         (n,) float32.
 
     Raises:
-        DataError: If a joint is missing or a value is not finite.
+        DataError: If a joint or an entry is missing, a value is not finite, or an orientation is
+            none.
     """
-    raw = np.array([msg.data], np.float64) if spec.type in FLOAT_TYPES else _by_name(msg, spec)
+    raw = _READERS[spec.type](msg, spec)
     if spec.combine == "sum":
         raw = raw.sum(keepdims=True)
     if not np.isfinite(raw).all():
         raise DataError(f"{spec.topic} has a {spec.field} that is not finite: {raw.tolist()}")
-    return (raw * spec.scale).astype(np.float32)
+    value = raw * spec.scale
+    return (value if spec.open_above is None else value > spec.open_above).astype(np.float32)
+
+
+def between(
+    left: npt.NDArray[np.float32], right: npt.NDArray[np.float32], weight: float, spec: Vector
+) -> npt.NDArray[np.float32]:
+    """What a vector was between two samples: ``left`` at weight 0, ``right`` at 1.
+
+    Linear, orientations by slerp; in double precision, rounded once.
+    """
+    if spec.field == "pose":
+        return mix_poses(left, right, weight)
+    mixed = (1.0 - weight) * left.astype(np.float64) + weight * right.astype(np.float64)
+    return mixed.astype(np.float32)
+
+
+def _single(msg: Any, spec: Vector) -> npt.NDArray[np.float64]:
+    return np.array([msg.data], np.float64)
+
+
+def _by_index(msg: Any, spec: Vector) -> npt.NDArray[np.float64]:
+    values = getattr(msg, spec.field)
+    indices = spec.indices or range(len(spec.names))
+    if max(indices) >= len(values):
+        raise DataError(
+            f"{spec.topic} has {len(values)} entries in {spec.field}, the embodiment wants "
+            f"number {max(indices)} (counted from 0)"
+        )
+    return np.array([values[index] for index in indices], np.float64)
+
+
+def _twist(msg: Any, spec: Vector) -> npt.NDArray[np.float64]:
+    twist = msg.twist if spec.type == TWIST_STAMPED else msg
+    linear, angular = twist.linear, twist.angular
+    return np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z], np.float64)
+
+
+def _pose(msg: Any, spec: Vector) -> npt.NDArray[np.float64]:
+    at, turn = msg.pose.position, msg.pose.orientation
+    quaternion = np.array([turn.x, turn.y, turn.z, turn.w], np.float64)
+    norm = np.linalg.norm(quaternion)
+    if not 0.5 < norm < 2.0:
+        raise DataError(f"{spec.topic} has an orientation of length {norm:.3g}, not 1")
+    rotation = rotation_6d(matrix_of_quaternion(quaternion / norm))
+    return np.concatenate([np.array([at.x, at.y, at.z], np.float64), rotation])
+
+
+def _trajectory(msg: Any, spec: Vector) -> npt.NDArray[np.float64]:
+    """Where a trajectory leads: its last point."""
+    if not len(msg.points):
+        raise DataError(f"{spec.topic} has a trajectory without points")
+    values = getattr(
+        msg.points[-1], {"position": "positions", "velocity": "velocities"}[spec.field]
+    )
+    return _named(list(msg.joint_names), values, spec)
 
 
 def _by_name(msg: Any, spec: Vector) -> npt.NDArray[np.float64]:
-    where = {name: index for index, name in enumerate(msg.name)}
+    return _named(list(msg.name), getattr(msg, spec.field), spec)
+
+
+def _named(names: list[str], values: Any, spec: Vector) -> npt.NDArray[np.float64]:
+    where = {name: index for index, name in enumerate(names)}
     missing = [name for name in spec.names if name not in where]
     if missing:
-        raise DataError(f"{spec.topic} lacks the joints {missing}; it has {list(msg.name)}")
-    values = getattr(msg, spec.field)
-    if len(values) != len(msg.name):
+        raise DataError(f"{spec.topic} lacks the joints {missing}; it has {names}")
+    if len(values) != len(names):
         raise DataError(
-            f"{spec.topic} has {len(values)} entries in {spec.field} for {len(msg.name)} names"
+            f"{spec.topic} has {len(values)} entries in {spec.field} for {len(names)} names"
         )
     return np.array([values[where[name]] for name in spec.names], np.float64)
+
+
+_READERS: dict[str, Callable[[Any, Vector], npt.NDArray[np.float64]]] = {
+    JOINT_STATE: _by_name,
+    JOINT_TRAJECTORY: _trajectory,
+    ARRAY: _by_index,
+    JOY: _by_index,
+    TWIST: _twist,
+    TWIST_STAMPED: _twist,
+    POSE_STAMPED: _pose,
+    **dict.fromkeys(FLOAT_TYPES, _single),
+}

@@ -129,10 +129,12 @@ class Normalizer:
         action_names: Sequence[str],
         state_names: Sequence[str],
     ) -> Normalizer:
-        """Take the limits of the kept episodes.
+        """Take the limits of the kept episodes, of rows that are real.
+
+        Stores of a mixture that have no action at all are no robot's: their state does not count.
 
         Args:
-            steps: The store.
+            steps: The store, or a mixture.
             keep: Training episodes.
             action_names: (D,) column names; a checkpoint is refused by them.
             state_names: (S,) column names, empty for a model without state.
@@ -143,11 +145,14 @@ class Normalizer:
         numbers = sorted(keep)
         # Video episodes have no actions; what stands in their rows means nothing.
         acting = [i for i in numbers if steps.episodes[i].role != "video"]
-        action = column_stats("action", steps.action, steps.episodes, acting)
+        real = steps.validity
+        action = column_stats("action", steps.action, steps.episodes, acting, real.action)
         fitted = Affine(tuple(action_names), action.low, action.high)
         if not state_names:
             return cls(fitted)
-        state = column_stats("state", steps.state, steps.episodes, numbers)
+        robots = {steps.episodes[i].store for i in acting}
+        known = [i for i in numbers if steps.episodes[i].store in robots]
+        state = column_stats("state", steps.state, steps.episodes, known, real.state)
         return cls(fitted, Affine(tuple(state_names), state.low, state.high))
 
     def dumps(self) -> str:

@@ -33,7 +33,11 @@ class ColumnStats:
 
 
 def column_stats(
-    name: str, array: npt.NDArray[np.float32], episodes: Sequence[EpisodeSpan], keep: Iterable[int]
+    name: str,
+    array: npt.NDArray[np.float32],
+    episodes: Sequence[EpisodeSpan],
+    keep: Iterable[int],
+    real: npt.NDArray[np.bool_] | None = None,
 ) -> ColumnStats:
     """Statistics of ``array`` (N, n) over the rows of the kept episodes alone.
 
@@ -42,14 +46,19 @@ def column_stats(
         array: (N, n) values.
         episodes: All episodes of the store.
         keep: Numbers of the episodes that count; training's, never validation's.
+        real: (N,) rows that count; None counts all.
 
     Raises:
         StoreError: No row is left, or a value is not finite.
     """
-    parts = [array[episodes[i].start : episodes[i].stop] for i in sorted(keep)]
-    if not parts:
+    counts = np.zeros(len(array), bool)
+    for number in keep:
+        counts[episodes[number].start : episodes[number].stop] = True
+    if real is not None:
+        counts &= real
+    if not counts.any():
         raise StoreError(f"no episode is left to take statistics of {name} from")
-    values = np.concatenate(parts).astype(np.float64)
+    values = array[counts].astype(np.float64)
     if not np.isfinite(values).all():
         column = int(np.flatnonzero(~np.isfinite(values).all(axis=0))[0])
         raise StoreError(f"{name} has a value that is not finite in column {column}")

@@ -1,30 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Episodes on disk: one Zarr v3 folder, whole or absent.
+"""Episodes on disk or in object storage, as Zarr v3 arrays: reading them.
 
 Arrays ``data/obs.<key>`` (images (N, H, W, 3) uint8, state (N, n) float32), ``data/action``
-(N, D) float32 and ``data/stamp_ns`` (N,) int64 hold all steps one after the other;
-``meta/episode_ends`` (E,) says where episodes end; the root's attributes hold the format, the
-embodiment and one record per episode. ``docs/reference/store.md`` describes it for other readers.
+(N, D) float32 and ``data/stamp_ns`` (N,) int64 hold all steps one after the other, ``mask/<key>``
+says which of their rows are real; the root's attributes hold the embodiment and one record per
+episode. ``docs/reference/store.md`` describes it for other readers.
 
-``StoreWriter`` writes ``X.part`` and renames it last; ``Store`` refuses anything half-written.
+``StoreWriter`` writes stores, ``store_edit`` joins and prunes them, ``store_verify`` checks them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
-from uwm_core.data.store_format import FORMAT, VERSION, EpisodeRecord, part_path, row_layout
+from uwm_core.data.store_arrays import mask_name
+from uwm_core.data.store_files import Files, files_at, is_url, local_path
+from uwm_core.data.store_format import (
+    EncodedStep,
+    EpisodeRecord,
+    ImageCoding,
+    part_path,
+    replaced_path,
+    row_layout,
+)
+from uwm_core.data.store_read import Index, StoredArray
+from uwm_core.data.store_root import ROOT_FILE, Root
 from uwm_core.data.store_writer import StoreWriter
 from uwm_core.embodiment import Embodiment
-from uwm_core.errors import StoreError, UnknownNameError, UwmError
+from uwm_core.errors import StoreError, UnknownNameError
 
-__all__ = ["Episode", "EpisodeRecord", "Store", "StoreWriter", "StoredArray"]
+__all__ = [
+    "EncodedStep",
+    "Episode",
+    "EpisodeRecord",
+    "ImageCoding",
+    "Store",
+    "StoreWriter",
+    "StoredArray",
+]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,110 +63,80 @@ class Episode:
     action: npt.NDArray[np.float32]
 
 
-class StoredArray:
-    """Rows of one array on disk; ``len``, slices and integer arrays give numpy arrays."""
-
-    def __init__(self, array: Any) -> None:
-        self._array = array
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return int(self._array.shape[0])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Length along each axis."""
-        return tuple(self._array.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        dtype: np.dtype[Any] = self._array.dtype
-        return dtype
-
-    def __getitem__(self, rows: slice | int | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Read rows; chunks that hold none of them are not touched."""
-        if isinstance(rows, slice | int | np.integer):
-            return np.asarray(self._array[rows])
-        index = np.asarray(rows)
-        # One read per row: orthogonal indexing, but with rows in any order and repeated.
-        unique, inverse = np.unique(index.reshape(-1), return_inverse=True)
-        found = np.asarray(self._array.oindex[unique])
-        return found[inverse].reshape(*index.shape, *self.shape[1:])
-
-
 class Store:
-    """A finished store, for reading.
+    """A store as it was committed when it was opened; what is appended later needs another opening.
 
-    Attributes:
-        path: Its folder.
-        embodiment: The robot that it was recorded on.
-        episodes: One record per episode.
-        episode_ends: (E,) int64, row after the last of each episode.
-
-    Raises:
-        StoreError: From ``open``, if it is missing, half-written or of another format.
+    Args:
+        files: Where it lies.
+        root: What it says of itself.
+        threads: Threads that decode images.
     """
 
-    def __init__(
-        self, path: Path, group: zarr.Group, embodiment: Embodiment, ends: npt.NDArray[np.int64]
-    ) -> None:
-        self.path = path
-        self.embodiment = embodiment
-        self.episode_ends = ends
-        self._group = group
-        entries: Any = group.attrs["episodes"]
-        self.episodes = tuple(EpisodeRecord.from_json(entry) for entry in entries)
+    def __init__(self, files: Files, root: Root, *, threads: int = 1) -> None:
+        self.files = files
+        self.root = root
+        self._threads = threads
+        self._arrays: dict[str, StoredArray] = {}
 
     @classmethod
-    def open(cls, path: Path | str) -> Store:
-        """Open a finished store.
+    def open(cls, path: Path | str, *, threads: int = 1) -> Store:
+        """Open a store for reading.
+
+        Args:
+            path: Its folder, or an fsspec URL such as ``s3://bucket/lift.zarr``.
+            threads: Threads that decode images.
 
         Raises:
-            StoreError: If it is missing, half-written or of another format.
+            StoreError: If it is missing, damaged or of another format.
         """
-        path = Path(path)
-        part = part_path(path)
-        if path.suffix == ".part":
-            raise StoreError(
-                f"{path}: is half-written, the conversion did not finish; run it again"
-            )
-        if not path.exists():
-            hint = f"; only the half-written {part.name} is there" if part.exists() else ""
-            raise StoreError(f"{path}: there is no such store{hint}")
-        if not (path / "zarr.json").is_file():
-            raise StoreError(f"{path}: is not a store (no zarr.json)")
+        files = files_at(path)
         try:
-            return cls._checked(path)
-        except StoreError:
-            raise
-        except UwmError as error:
-            raise StoreError(f"{path}: {error}") from None
-        except Exception as error:  # A damaged folder makes the library raise anything.
-            shown = " ".join(str(error).split()) or type(error).__name__
-            raise StoreError(f"{path}: cannot be read: {shown}") from None
+            return cls(files, Root.parse(files.read(ROOT_FILE), files.location), threads=threads)
+        except (FileNotFoundError, NotADirectoryError):
+            raise StoreError(_why_missing(path)) from None
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read: {error}") from None
 
-    @classmethod
-    def _checked(cls, path: Path) -> Store:
-        group = zarr.open_group(str(path), mode="r")
-        attrs = dict(group.attrs)
-        if attrs.get("format") != FORMAT:
-            raise StoreError(f"{path}: is Zarr, but not a store of this project, or half-written")
-        version: Any = attrs.get("version")
-        if version != VERSION:
-            raise StoreError(f"{path}: has version {version}, this software reads {VERSION}")
-        embodiment = Embodiment.parse(str(attrs["embodiment"]), f"{path}/embodiment")
-        ends = np.asarray(group["meta/episode_ends"][:], np.int64)  # type: ignore[index]
-        rows = int(ends[-1]) if len(ends) else 0
-        episodes: Any = attrs["episodes"]
-        if len(episodes) != len(ends) or (np.diff(ends, prepend=0) <= 0).any():
-            raise StoreError(f"{path}: is damaged: {len(episodes)} records, ends {ends.tolist()}")
-        store = cls(path, group, embodiment, ends)
-        for key, (tail, _) in row_layout(embodiment).items():
-            shape = store.array(key).shape
-            if shape != (rows, *tail):
-                raise StoreError(f"{path}: is damaged: {key} is {shape}, not {(rows, *tail)}")
-        return store
+    @property
+    def location(self) -> str:
+        """The folder or URL, for people."""
+        return self.files.location
+
+    @property
+    def name(self) -> str:
+        """The last part of the location."""
+        return self.location.rstrip("/").rpartition("/")[2]
+
+    @property
+    def path(self) -> Path:
+        """The folder.
+
+        Raises:
+            StoreError: If the store is behind a URL.
+        """
+        if is_url(self.location):
+            raise StoreError(f"{self.location}: is no local folder; this needs one")
+        return Path(self.location)
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """The robot that it was recorded on."""
+        return self.root.embodiment
+
+    @property
+    def coding(self) -> ImageCoding:
+        """How its images are coded."""
+        return self.root.images
+
+    @property
+    def episodes(self) -> tuple[EpisodeRecord, ...]:
+        """One record per episode."""
+        return self.root.episodes
+
+    @property
+    def episode_ends(self) -> npt.NDArray[np.int64]:
+        """Row after the last of each episode: (E,)."""
+        return self.root.ends
 
     def __len__(self) -> int:
         """Number of episodes."""
@@ -158,7 +145,12 @@ class Store:
     @property
     def steps(self) -> int:
         """Number of steps (N)."""
-        return int(self.episode_ends[-1]) if len(self.episode_ends) else 0
+        return self.root.steps
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(self.files.sizes().values())
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -166,7 +158,7 @@ class Store:
         return tuple(row_layout(self.embodiment))
 
     def array(self, key: str) -> StoredArray:
-        """One array, read from disk as its rows are asked for.
+        """One array, read as its rows are asked for.
 
         Args:
             key: E.g. ``obs.front`` or ``action``.
@@ -176,7 +168,34 @@ class Store:
         """
         if key not in self.keys:
             raise UnknownNameError("array", key, self.keys)
-        return StoredArray(self._group[f"data/{key}"])
+        return self._array(f"data/{key}")
+
+    def mask(self, key: str) -> npt.NDArray[np.bool_]:
+        """Which rows of an array are real: (N,); the others are black, or NaN.
+
+        Raises:
+            UnknownNameError: If no such array has a mask.
+        """
+        masked = [name for name in self.keys if name != "stamp_ns"]
+        if key not in masked:
+            raise UnknownNameError("array with a mask", key, masked)
+        return self._array(mask_name(key))[:]
+
+    def encoded(self, camera: str, rows: Index) -> list[bytes]:
+        """Images of one camera as they are stored (``decode_image``); an absent one is empty.
+
+        Raises:
+            UnknownNameError: If there is no such camera.
+        """
+        if camera not in self.embodiment.cameras:
+            raise UnknownNameError("camera", camera, self.embodiment.camera_names)
+        return self._array(f"data/obs.{camera}").coded(rows)
+
+    def _array(self, name: str) -> StoredArray:
+        if name not in self._arrays:
+            spec = self.root.specs[name]
+            self._arrays[name] = StoredArray(self.files, spec, self.steps, threads=self._threads)
+        return self._arrays[name]
 
     def state(self) -> npt.NDArray[np.float32]:
         """All state vectors side by side: (N, S) float32, in the embodiment's order."""
@@ -195,7 +214,7 @@ class Store:
             StoreError: If there is no such episode.
         """
         if not 0 <= index < len(self):
-            raise StoreError(f"{self.path}: has {len(self)} episodes, there is no episode {index}")
+            raise StoreError(f"{self.location}: has {len(self)} episodes, there is no {index}")
         rows = self.span(index)
         return Episode(
             record=self.episodes[index],
@@ -204,3 +223,17 @@ class Store:
             state={key: self.array(f"obs.{key}")[rows] for key in self.embodiment.state},
             action=self.array("action")[rows],
         )
+
+
+def _why_missing(path: Path | str) -> str:
+    if is_url(path):
+        return f"{path}: there is no such store"
+    folder = local_path(path)
+    if folder.exists():
+        return f"{path}: is not a store (no {ROOT_FILE})"
+    if replaced_path(folder).exists():
+        kept = replaced_path(folder)
+        return f"{path}: its replacement was interrupted; get it back with: mv {kept} {folder}"
+    if part_path(folder).exists():
+        return f"{path}: there is no such store; only the half-written {part_path(folder).name}"
+    return f"{path}: there is no such store"

@@ -1,94 +1,128 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a store step by step, with memory for one shard per array, whole or not at all."""
+"""Writes a store step by step; what was committed survives whatever happens to the writer.
+
+The order of a commit is the whole protocol: files of rows, metadata of arrays, then the root, each
+replaced as a whole and on the disk before the next. Until the root is there, nobody knows of the
+rows; what a killed writer left of them is written over by the next.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
-import os
-import shutil
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
-from zarr.codecs import BloscCodec, BloscShuffle
 
 from uwm_core import __version__
-from uwm_core.data.store_format import (
-    FORMAT,
-    VERSION,
-    EpisodeRecord,
-    lock_path,
-    part_path,
-    row_layout,
-)
-from uwm_core.embodiment import Embodiment
+from uwm_core.data.store_arrays import mask_name, rows_per_file
+from uwm_core.data.store_columns import Column
+from uwm_core.data.store_files import files_at
+from uwm_core.data.store_format import EncodedStep, EpisodeRecord, ImageCoding
+from uwm_core.data.store_images import encode_image
+from uwm_core.data.store_place import Mode, StorePlace
+from uwm_core.data.store_root import ROOT_FILE, Root, metadata_files
+from uwm_core.embodiment import Embodiment, Vector
 from uwm_core.errors import ShapeError, StoreError
 from uwm_core.records import Step
 
-# About this many bytes of pixels per chunk: small enough that a window reads little that it does
-# not want, large enough that an episode is not a thousand files.
-CHUNK_BYTES = 1 << 18
-SHARD_BYTES = 1 << 24
+FILE_BYTES = 48 << 20
+"""Rows of a file together have at most this size before coding: a commit rewrites one of them."""
+
+SOFTWARE = f"uwm {__version__}"
+ENDS = "meta/episode_ends"
 
 
 class StoreWriter:
-    """Writes a store by steps, episodes and commits; nothing is under ``path`` until ``close``.
+    """Writes a store by steps, episodes and commits.
 
-    Rows are added one by one and become an episode with ``end_episode``; ``commit`` keeps what was
-    ended, ``rollback`` forgets everything since the last commit. Memory is that of one shard per
-    array, however long the store. Use as a context manager: an exception leaves nothing behind.
+    Rows are added one by one and become an episode with ``end_episode``; ``commit`` makes what was
+    ended durable and visible, ``rollback`` forgets everything since the last commit. Memory is that
+    of one file per array, however long the store. Use as a context manager: the end commits, an
+    exception leaves what was committed before.
 
     Args:
-        path: Folder of the store.
+        path: Folder of the store, or an fsspec URL such as ``s3://bucket/lift.zarr``.
         embodiment: The robot; decides the arrays.
-        overwrite: Replace a finished store of this name, at ``close``.
+        mode: ``create`` refuses an existing store, ``append`` goes on with it (or creates one),
+            ``overwrite`` takes its name at ``close``.
+        images: How images are coded; by default as the store has it, without loss in a new one.
+        file_bytes: Size of a file of rows before coding, in a new store.
 
     Raises:
-        StoreError: If the store exists, or another process is writing it.
+        StoreError: If the store exists, is of another embodiment or coding, or is being written.
     """
 
     def __init__(
-        self, path: Path | str, embodiment: Embodiment, *, overwrite: bool = False
+        self,
+        path: Path | str,
+        embodiment: Embodiment,
+        *,
+        mode: Mode = "create",
+        images: ImageCoding | None = None,
+        file_bytes: int = FILE_BYTES,
     ) -> None:
-        self.path = Path(path)
-        self.embodiment = embodiment
-        self._overwrite = overwrite
-        if self.path.suffix == ".part":
-            raise StoreError(f"{self.path}: .part is for half-written stores; choose another name")
-        if self.path.exists() and not overwrite:
-            raise StoreError(f"{self.path}: exists already; choose another name or overwrite it")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = part_path(self.path)
-        self._lock: IO[bytes] | None = self._take_lock()
-        # What an interrupted conversion left is worth nothing: it was never a store.
-        shutil.rmtree(self._part, ignore_errors=True)
-        self._group = zarr.create_group(str(self._part), zarr_format=3)
-        self._columns = {
-            key: _Column(self._group, f"data/{key}", tail, dtype)
-            for key, (tail, dtype) in row_layout(embodiment).items()
-        }
-        self._records: list[EpisodeRecord] = []
-        self._ends: list[int] = []
-        self._committed = 0
-
-    def _take_lock(self) -> IO[bytes]:
-        lock = lock_path(self.path).open("wb")
+        fresh = Root(
+            embodiment=embodiment,
+            embodiment_text=embodiment.to_yaml(),
+            images=images or ImageCoding(),
+            rows=rows_per_file(embodiment, file_bytes),
+            software=SOFTWARE,
+        )
+        self._place = StorePlace(path, mode)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise StoreError(f"{self.path}: another process is writing it") from None
-        return lock
+            self._root = self._place.begin(fresh)
+            self._check_same(embodiment, images)
+            self._files = files_at(self._place.target)
+            self._columns = {
+                name: Column(self._files, spec, self._root.rows_of(name))
+                for name, spec in self._root.specs.items()
+            }
+        except BaseException:
+            self._place.release()
+            raise
+        self._written = metadata_files(self._root)
+        self._episodes = list(self._root.episodes)
+        # Whether a row is in some columns only, because the disk was full in the middle of it.
+        self._torn = False
+
+    def _check_same(self, embodiment: Embodiment, images: ImageCoding | None) -> None:
+        if differences := self._root.embodiment.difference(embodiment):
+            raise StoreError(f"{self.location}: is of another embodiment: {differences[0]}")
+        if images is not None and str(images) != str(self._root.images):
+            raise StoreError(
+                f"{self.location}: has images as {self._root.images}, not {images}; append with "
+                "the same coding or choose another name"
+            )
+
+    @property
+    def location(self) -> str:
+        """The folder or URL that the store has, or will have, for people."""
+        return self._place.location
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """The robot, as the store has it."""
+        return self._root.embodiment
+
+    @property
+    def images(self) -> ImageCoding:
+        """How images are coded."""
+        return self._root.images
+
+    @property
+    def episodes(self) -> tuple[EpisodeRecord, ...]:
+        """Episodes ended so far, those that were there before included."""
+        return tuple(self._episodes)
 
     @property
     def steps(self) -> int:
-        """Rows added so far, those of the episode in progress included."""
-        return self._columns["stamp_ns"].rows
+        """Rows so far, those of the episode in progress included."""
+        return self._columns["data/stamp_ns"].rows
 
     def add(self, step: Step) -> None:
         """Append one row to the episode in progress.
@@ -99,107 +133,162 @@ class StoreWriter:
         Raises:
             ShapeError: If the step is not of the embodiment.
         """
-        actions = [
-            step.action.get(key, np.full(channel.size, np.nan, np.float32))
-            for key, channel in self.embodiment.action.items()
-        ]
-        values: dict[str, Any] = {
-            **{f"obs.{name}": image for name, image in step.images.items()},
-            **{f"obs.{key}": vector for key, vector in step.state.items()},
-            "action": np.concatenate(actions),
-            "stamp_ns": np.int64(step.stamp_ns),
-        }
-        if values.keys() != self._columns.keys():
-            odd = sorted(values.keys() ^ self._columns.keys())
-            raise ShapeError(f"a step must have the arrays of the embodiment; differing: {odd}")
-        for key, column in self._columns.items():
-            if np.shape(values[key]) != column.tail:
-                shape = np.shape(values[key])
-                raise ShapeError(f"{key} must be {column.tail} in every step, got {shape}")
-        for key, column in self._columns.items():
-            column.add(values[key])
+        _check_keys("images", step.images, self.embodiment.cameras, whole=True)
+        _check_keys("state", step.state, self.embodiment.state, whole=True)
+        for name, image in step.images.items():
+            _check_shape(f"image {name}", image, (*self.embodiment.cameras[name].size, 3))
+        images = {name: encode_image(self.images, image) for name, image in step.images.items()}
+        self.add_encoded(EncodedStep(step.stamp_ns, images, step.state, step.action))
+
+    def add_encoded(self, row: EncodedStep) -> None:
+        """Append one row whose images are coded already; what it lacks is absent.
+
+        Raises:
+            ShapeError: If the row is not of the embodiment.
+        """
+        self._check_row(row)
+        values: dict[str, Any] = {"stamp_ns": np.int64(row.stamp_ns)}
+        real: dict[str, bool] = {}
+        for name in self.embodiment.cameras:
+            values[f"obs.{name}"] = image = row.images.get(name)
+            real[f"obs.{name}"] = bool(image)
+        for key, vector in self.embodiment.state.items():
+            values[f"obs.{key}"] = row.state.get(key, _absent(vector))
+            real[f"obs.{key}"] = key in row.state
+        channels = self.embodiment.action.items()
+        values["action"] = np.concatenate([row.action.get(key, _absent(c)) for key, c in channels])
+        real["action"] = len(row.action) == len(self.embodiment.action)
+        self._torn = True
+        for key, value in values.items():
+            self._columns[f"data/{key}"].add(value)
+        for key, is_real in real.items():
+            self._columns[mask_name(key)].add(is_real)
+        self._torn = False
+
+    def _check_row(self, row: EncodedStep) -> None:
+        _check_keys("images", row.images, self.embodiment.cameras)
+        for kind, given, known in (
+            ("state", row.state, self.embodiment.state),
+            ("action", row.action, self.embodiment.action),
+        ):
+            _check_keys(kind, given, known)
+            for key, value in given.items():
+                _check_shape(f"{kind} {key}", value, (known[key].size,))
 
     def end_episode(self, record: EpisodeRecord) -> None:
         """Make the rows since the last end one episode.
 
+        Args:
+            record: What is known of it; its ``steps`` and ``content`` are set here, and its
+                ``software`` if it has none.
+
         Raises:
-            StoreError: If there are none.
+            StoreError: If there are none, or one of them could not be written.
         """
-        start = self._ends[-1] if self._ends else 0
+        if self._torn:
+            raise StoreError(f"{self.location}: a row could not be written; drop its episode first")
+        start = self._ended
         if self.steps == start:
-            raise StoreError(f"{self.path}: an episode of {record.source!r} has no steps")
-        self._ends.append(self.steps)
-        self._records.append(dataclasses.replace(record, steps=self.steps - start))
+            raise StoreError(f"{self.location}: an episode of {record.source!r} has no steps")
+        content = hashlib.sha256()
+        for column in self._rows():
+            content.update(column.take_hash())
+        self._episodes.append(
+            dataclasses.replace(
+                record,
+                steps=self.steps - start,
+                content=content.hexdigest(),
+                software=record.software or SOFTWARE,
+            )
+        )
+        self._columns[ENDS].add(self.steps)
+
+    def relabel(self, index: int, record: EpisodeRecord) -> None:
+        """Change what is known of an episode; its rows stay as they are.
+
+        Raises:
+            StoreError: If there is no such episode, or the record is of other rows.
+        """
+        if not 0 <= index < len(self._episodes):
+            count = len(self._episodes)
+            raise StoreError(f"{self.location}: has {count} episodes, there is no {index}")
+        old = self._episodes[index]
+        if (record.steps, record.content) != (old.steps, old.content):
+            raise StoreError(f"{self.location}: the record is not of the rows of episode {index}")
+        self._episodes[index] = record
+
+    def _rows(self) -> list[Column]:
+        """The columns that have one row per step."""
+        return [column for name, column in self._columns.items() if name != ENDS]
+
+    @property
+    def _ended(self) -> int:
+        """Rows of the episodes that were ended."""
+        return sum(record.steps for record in self._episodes)
 
     def drop_episode(self) -> None:
         """Forget the rows of the episode in progress."""
-        self._truncate()
+        for column in self._rows():
+            column.truncate(self._ended)
+        self._torn = False
 
     def commit(self) -> None:
-        """Keep the episodes ended so far."""
-        self._committed = len(self._ends)
+        """Make the episodes ended so far durable, and visible to whoever opens the store.
+
+        Raises:
+            StoreError: If a file cannot be written; the store is then as it was.
+        """
+        root = self._root.with_episodes(self._episodes, SOFTWARE)
+        changed = {
+            name: data for name, data in metadata_files(root).items() if self._written[name] != data
+        }
+        for column in self._columns.values():
+            changed.update(column.unwritten())
+        self._files.write(changed)
+        self._written.update((name, changed[name]) for name in self._written.keys() & changed)
+        for column in self._columns.values():
+            column.wrote()
+        if root.episodes != self._root.episodes:
+            self._files.write({ROOT_FILE: root.to_json()})
+            self._root = root
 
     def rollback(self) -> None:
         """Forget everything since the last commit."""
-        del self._ends[self._committed :], self._records[self._committed :]
-        self._truncate()
+        self._episodes = list(self._root.episodes)
+        self._columns[ENDS].truncate(len(self._episodes))
+        self.drop_episode()
 
-    def _truncate(self) -> None:
-        """Forget the rows after the last ended episode."""
-        for column in self._columns.values():
-            column.truncate(self._ends[-1] if self._ends else 0)
-
-    def close(self) -> Path:
-        """Write the rest and give the store its name.
+    def close(self) -> Path | str:
+        """Commit, and give the store its name.
 
         Returns:
-            The store's folder.
+            The store's folder, or its URL.
 
         Raises:
-            StoreError: If no episode was committed.
+            StoreError: If it has no episode.
         """
-        self.rollback()
-        if not self._ends:
-            raise StoreError(f"{self.path}: no episode was written")
-        for column in self._columns.values():
-            column.flush()
-        ends = np.array(self._ends, np.int64)
-        self._group.create_array("meta/episode_ends", data=ends)
-        self._group.update_attributes(
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "software": f"uwm {__version__}",
-                "embodiment": self.embodiment.to_yaml(),
-                "episodes": [dataclasses.asdict(record) for record in self._records],
-            }
-        )
-        if self._overwrite and self.path.exists():
-            old = self.path.with_name(f"{self.path.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(self.path, old)
-            os.replace(self._part, self.path)
-            shutil.rmtree(old)
-        else:
-            os.replace(self._part, self.path)
-        self._release()
-        return self.path
+        self.drop_episode()
+        if not self._episodes:
+            self.abort()
+            raise StoreError(f"{self.location}: no episode was written")
+        self.commit()
+        self._tidy()
+        return self._place.finish()
+
+    def _tidy(self) -> None:
+        """Remove files that hold no committed row: of rolled back episodes, of killed writers."""
+        keep = {ROOT_FILE, *self._written}
+        for name, column in self._columns.items():
+            files = column.spec.files(self._root.rows_of(name))
+            keep.update(column.spec.file(number) for number in range(files))
+        self._files.remove(sorted(self._files.sizes().keys() - keep))
 
     def abort(self) -> None:
-        """Remove everything that was written; does nothing after ``close``."""
-        if self._lock is not None:
-            shutil.rmtree(self._part, ignore_errors=True)
-            self._release()
-
-    def _release(self) -> None:
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            with contextlib.suppress(OSError):
-                lock_path(self.path).unlink()
-            lock.close()
+        """Stop without committing; a new store without an episode goes. Nothing after ``close``."""
+        self._place.give_up(empty=not self._root.episodes)
 
     def __enter__(self) -> StoreWriter:
-        """For ``with``: closed at the end, removed on an exception."""
+        """For ``with``: closed at the end, aborted on an exception."""
         return self
 
     def __exit__(
@@ -208,7 +297,7 @@ class StoreWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it, or remove it if something was raised."""
+        """Close it, or abort it if something was raised."""
         try:
             if kind is None:
                 self.close()
@@ -216,48 +305,18 @@ class StoreWriter:
             self.abort()
 
 
-class _Column:
-    """One growing array: rows wait in memory until a shard is full."""
+def _absent(vector: Vector) -> npt.NDArray[np.float32]:
+    return np.full(vector.size, np.nan, np.float32)
 
-    def __init__(self, group: zarr.Group, name: str, tail: tuple[int, ...], dtype: str) -> None:
-        self.tail = tail
-        self.rows = 0
-        self._pending: list[npt.NDArray[Any]] = []
-        row_bytes = int(np.prod(tail, dtype=np.int64)) * np.dtype(dtype).itemsize
-        chunk = max(1, min(4096, CHUNK_BYTES // row_bytes))
-        self._shard = chunk * max(1, SHARD_BYTES // (row_bytes * chunk)) if tail else 1 << 16
-        chunk = min(chunk, self._shard)
-        self._shard -= self._shard % chunk
-        shuffle = BloscShuffle.noshuffle if dtype == "uint8" else BloscShuffle.shuffle
-        self._array = group.create_array(
-            name,
-            shape=(0, *tail),
-            chunks=(chunk, *tail),
-            shards=(self._shard, *tail),
-            dtype=dtype,
-            compressors=BloscCodec(cname="zstd", clevel=3, shuffle=shuffle),
-            fill_value=0,
-        )
 
-    def add(self, row: npt.NDArray[Any]) -> None:
-        self._pending.append(row)
-        self.rows += 1
-        if len(self._pending) == self._shard:
-            self.flush()
+def _check_keys(
+    kind: str, given: Mapping[str, Any], known: Mapping[str, Any], *, whole: bool = False
+) -> None:
+    odd = given.keys() ^ known.keys() if whole else given.keys() - known.keys()
+    if odd:
+        raise ShapeError(f"a step must have the {kind} of the embodiment; differing: {sorted(odd)}")
 
-    def flush(self) -> None:
-        if self._pending:
-            start = self.rows - len(self._pending)
-            self._array.resize((self.rows, *self.tail))
-            self._array[start : self.rows] = np.stack(self._pending)
-            self._pending.clear()
 
-    def truncate(self, rows: int) -> None:
-        """Forget the rows from ``rows`` on; those of a shard already written come back."""
-        written = self.rows - len(self._pending)
-        if rows >= written:
-            del self._pending[rows - written :]
-        else:
-            start = rows - rows % self._shard
-            self._pending = list(np.asarray(self._array[start:rows]))
-        self.rows = rows
+def _check_shape(name: str, value: Any, wanted: tuple[int, ...]) -> None:
+    if np.shape(value) != wanted:
+        raise ShapeError(f"{name} must be {wanted} in every step, got {np.shape(value)}")

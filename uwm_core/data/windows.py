@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which rows of a store one training sample reads: windows that never leave their episode.
 
-Map: `EpisodeSpan` (where an episode lies, and what it may teach), `Steps` (a store's arrays as
-training reads them), `cut_windows` -> `Windows` (row numbers, nothing is copied). No torch here;
+Map: `EpisodeSpan` (where an episode lies, and what it may teach), `Valid` (which rows are real),
+`Steps` (a store's arrays as training reads them), `cut_windows` -> `Windows` (row numbers, nothing
+is copied). No torch here; `uwm_core.data.plan` says which windows come when,
 `uwm_core.data.dataset` reads the rows.
 
 A window of history T and chunk A around the present step p reads the images and state of steps
@@ -11,10 +12,15 @@ p-T+1 .. p, the actions p .. p+A-1 and the images of p+A .. p+A+T-1. Rows beyond
 truth, and a policy that never saw it would not learn to hold. Play and video episodes end in the
 middle of something and are never padded; no episode is padded at its beginning, because a robot
 without history is not asked for actions either.
+
+A row that was absent when it was recorded is marked so in the store, and no window pretends it
+was there: without an image nothing is cut; without an action the window is *video* (it teaches
+what comes next, never what to do); without state it is dropped unless it is video.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,7 +36,13 @@ if TYPE_CHECKING:
 ROLES: tuple[str, ...] = ("expert", "play", "video")
 """Episode roles; the position is the number that `Batch.role` carries."""
 
+EXPERT, VIDEO = ROLES.index("expert"), ROLES.index("video")
+
+MEMORY_BYTES = 4 << 30
+"""Images of a run up to this size are kept in memory."""
+
 Rows = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +55,7 @@ class EpisodeSpan:
         role: "expert", "play" or "video", as recorded.
         outcome: "success", "failure" or "discard".
         task: Task sentence.
+        store: Number of its store in a mixture.
     """
 
     start: int
@@ -50,6 +63,7 @@ class EpisodeSpan:
     role: str = "expert"
     outcome: str = "success"
     task: str = ""
+    store: int = 0
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -92,6 +106,40 @@ def spans_from_ends(
     )
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Valid:
+    """Which of N rows are real; the others stand for something that was absent.
+
+    Attributes:
+        images: (N,) bool, whether every camera has its image.
+        state: (N,) bool, whether every state vector is known.
+        action: (N,) bool, whether the action was given.
+    """
+
+    images: Flags
+    state: Flags
+    action: Flags
+
+    @classmethod
+    def of_store(cls, store: Store, cameras: Iterable[str]) -> Valid:
+        """The masks of a store; a step of an episode without actions has none, whatever it says."""
+        rows = store.steps
+
+        def every(keys: Iterable[str]) -> Flags:
+            all_of: Flags = np.ones(rows, bool)
+            for key in keys:
+                all_of = all_of & store.mask(key)
+            return all_of
+
+        acting = [record.has_action for record in store.episodes]
+        lengths = np.diff(store.episode_ends, prepend=0)
+        return cls(
+            images=every(f"obs.{name}" for name in cameras),
+            state=every(f"obs.{key}" for key in store.embodiment.state),
+            action=every(["action"]) & np.repeat(np.array(acting, bool), lengths),
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Steps:
     """A store as training reads it: arrays of N rows and the episodes in them.
@@ -104,12 +152,14 @@ class Steps:
         state: (N, S) float32, the embodiment's state vectors one after the other.
         action: (N, D) float32, the embodiment's action columns.
         episodes: Where the episodes lie.
+        valid: Which rows are real; None where all are.
     """
 
     images: Mapping[str, Any]
     state: npt.NDArray[np.float32]
     action: npt.NDArray[np.float32]
     episodes: tuple[EpisodeSpan, ...]
+    valid: Valid | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.action)
@@ -120,17 +170,19 @@ class Steps:
             raise StoreError(f"an episode ends at row {self.episodes[-1].stop} of {rows}")
 
     @classmethod
-    def of_store(cls, store: Store, *, memory_bytes: int = 4 << 30) -> Steps:
+    def of_store(
+        cls, store: Store, *, cameras: Iterable[str] = (), memory_bytes: int = MEMORY_BYTES
+    ) -> Steps:
         """The arrays of a store.
 
         Args:
             store: A finished store.
+            cameras: Those that are read; empty takes all.
             memory_bytes: Images up to this size are read into memory at once; of larger stores
                 rows are read as they are asked for.
         """
-        images: dict[str, Any] = {
-            name: store.array(f"obs.{name}") for name in store.embodiment.camera_names
-        }
+        names = sorted(cameras) or store.embodiment.camera_names
+        images: dict[str, Any] = {name: store.array(f"obs.{name}") for name in names}
         size = sum(int(np.prod(array.shape)) for array in images.values())
         if size <= memory_bytes:
             images = {name: array[:] for name, array in images.items()}
@@ -140,8 +192,26 @@ class Steps:
             [record.outcome for record in store.episodes],
             [record.task for record in store.episodes],
         )
-        action = store.array("action")[:]
-        return cls(images=images, state=store.state(), action=action, episodes=episodes)
+        return cls(
+            images=images,
+            state=store.state(),
+            action=store.array("action")[:],
+            episodes=episodes,
+            valid=Valid.of_store(store, names),
+        )
+
+    @property
+    def validity(self) -> Valid:
+        """Which rows are real, said for every row."""
+        real = np.ones(len(self.action), bool)
+        return self.valid or Valid(images=real, state=real, action=real)
+
+    @property
+    def fingerprint(self) -> str:
+        """First digits of a hash over episodes, state and actions."""
+        ends = [(span.stop, span.role, span.outcome) for span in self.episodes]
+        numbers = self.action.tobytes() + self.state.tobytes()
+        return hashlib.sha256(str(ends).encode() + numbers).hexdigest()[:16]
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -158,6 +228,7 @@ class Windows:
         last: (M,) last row of the window's episode; later rows repeat it.
         role: (M,) number of the role in `ROLES`.
         episode: (M,) number of the episode.
+        store: (M,) number of its store in a mixture.
         history: Steps observed (T).
         chunk: Actions (A).
     """
@@ -166,6 +237,7 @@ class Windows:
     last: Rows
     role: Rows
     episode: Rows
+    store: Rows
     history: int
     chunk: int
 
@@ -200,6 +272,7 @@ def cut_windows(
     chunk: int,
     keep: Iterable[int] | None = None,
     hold: bool = True,
+    valid: Valid | None = None,
 ) -> Windows:
     """Cut every window of the kept episodes.
 
@@ -209,6 +282,7 @@ def cut_windows(
         chunk: Actions per chunk (A).
         keep: Numbers of the episodes to cut; None takes all. Discarded ones are never cut.
         hold: Whether expert episodes are continued by their last row (see the module).
+        valid: Which rows are real (see the module); None takes all for real.
 
     Raises:
         ValueError: ``history`` or ``chunk`` is below 1.
@@ -221,21 +295,39 @@ def cut_windows(
         role = span.teaches
         if role is None:
             continue
-        padded = hold and role == "expert"
-        stop = span.stop if padded else span.stop - chunk - history + 1
-        present = np.arange(span.start + history - 1, max(stop, span.start + history - 1))
-        columns.append(
-            np.stack(
-                [
-                    present,
-                    np.full_like(present, span.stop - 1),
-                    np.full_like(present, ROLES.index(role)),
-                    np.full_like(present, number),
-                ]
-            )
-        )
-    table = np.concatenate([np.empty((4, 0), np.int64), *columns], axis=1)
-    present, last, roles, number_of = table
-    return Windows(
-        present=present, last=last, role=roles, episode=number_of, history=history, chunk=chunk
+        present = np.arange(span.start + history - 1, span.stop)
+        facts = (span.stop - 1, ROLES.index(role), number, span.store)
+        columns.append(np.stack([present, *(np.full_like(present, fact) for fact in facts)]))
+    present, last, roles, number_of, store = np.concatenate(
+        [np.empty((5, 0), np.int64), *columns], axis=1
     )
+    whole = np.ones(len(present), bool)
+    if valid is not None:
+        beyond_chunk = np.minimum(present + chunk, last + 1)
+        acted = _all_real(valid.action, present, beyond_chunk)
+        roles = np.where(acted, roles, VIDEO)
+        whole = _all_real(valid.images, present - history + 1, present + 1)
+        whole &= _all_real(
+            valid.images,
+            np.minimum(present + chunk, last),
+            np.minimum(present + chunk + history, last + 1),
+        )
+        whole &= _all_real(valid.state, present - history + 1, present + 1) | (roles == VIDEO)
+    inside = present + chunk + history - 1 <= last
+    taken = whole & (inside | (hold & (roles == EXPERT)))
+    return Windows(
+        present=present[taken],
+        last=last[taken],
+        role=roles[taken],
+        episode=number_of[taken],
+        store=store[taken],
+        history=history,
+        chunk=chunk,
+    )
+
+
+def _all_real(real: Flags, start: Rows, stop: Rows) -> Flags:
+    """Whether all of rows start..stop-1 are real, per pair: (M,)."""
+    absent_before = np.concatenate([[0], np.cumsum(~real)])
+    none: Flags = absent_before[stop] == absent_before[start]
+    return none

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from uwm_core.config import CodecConfig, EncoderConfig, ModelConfig
+from uwm_core.data.plan import Balance
 from uwm_core.data.windows import ROLES
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import StoreError, UnknownNameError
@@ -90,6 +91,7 @@ class TrainConfig:
 
     Attributes:
         preset: Name of the model preset.
+        views: Cameras that the model sees; empty takes all of the embodiment.
         patch: Latent cells per token along (time, row, column), instead of the preset's.
         encoder: Image encoder, instead of the preset's.
         latents: Codec, instead of the preset's.
@@ -98,6 +100,7 @@ class TrainConfig:
         seed: Everything random follows from it.
         validation: Share of each role's episodes that only measure.
         shares: Share of a batch per role; empty takes roles as often as they are in the store.
+        balance: Whether every window or every episode is drawn equally often.
         codec: Phase 1.
         model: Phase 2.
         validate_every: Steps between validations.
@@ -106,9 +109,12 @@ class TrainConfig:
         weights: Number type of the weights in the checkpoint; float16 halves the folder and rounds
             each weight once.
         threads: Threads of torch; 0 leaves torch's own choice.
+        workers: Processes that read batches ahead; worth it for stores that are decoded as they
+            are read.
     """
 
     preset: str = "sim_small"
+    views: tuple[str, ...] = ()
     patch: tuple[int, int, int] | None = None
     encoder: EncoderConfig | None = None
     latents: CodecConfig | None = None
@@ -116,6 +122,7 @@ class TrainConfig:
     seed: int = 0
     validation: float = 0.1
     shares: dict[str, float] = field(default_factory=dict)
+    balance: Balance = "windows"
     codec: CodecTraining = CodecTraining()
     model: ModelTraining = ModelTraining()
     validate_every: int = 250
@@ -123,6 +130,7 @@ class TrainConfig:
     save_every: int = 250
     weights: Literal["float32", "float16"] = "float32"
     threads: int = 0
+    workers: int = 0
 
     def __post_init__(self) -> None:
         preset(self.preset)
@@ -132,7 +140,8 @@ class TrainConfig:
         _require(0 <= self.validation < 1, f"validation must be in [0, 1), got {self.validation}")
         for name in ("validate_every", "validation_windows", "save_every"):
             _require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
-        _require(self.threads >= 0, f"threads must be at least 0, got {self.threads}")
+        for name in ("threads", "workers"):
+            _require(getattr(self, name) >= 0, f"{name} must be at least 0")
 
 
 def model_config(config: TrainConfig, embodiment: Embodiment) -> ModelConfig:

@@ -21,7 +21,6 @@ from uwm_core.data.windows import ROLES, Rows, Steps, cut_windows
 from uwm_core.errors import StoreError
 from uwm_core.figures import Figure
 from uwm_core.policy import IMAGINE_STEPS
-from uwm_core.training.loop import fingerprint
 from uwm_core.training.metrics import action_error, latent_error, other_episode, pixel_error
 from uwm_core.training.optim import seeded
 from uwm_core.world_model import WorldModel
@@ -85,17 +84,19 @@ class Evaluation:
 def held_out(checkpoint: Checkpoint, steps: Steps) -> tuple[int, ...]:
     """Episodes of a store that the checkpoint has not trained on.
 
-    Of the very store that it was trained on, those are its validation episodes; of any other
-    store, all. Discarded episodes are left out.
+    Of a store that it was trained on, those are its validation episodes; of any other store, all.
+    Discarded episodes are left out.
 
     Raises:
         StoreError: There is none.
     """
     usable = [i for i, span in enumerate(steps.episodes) if span.teaches is not None]
     data = checkpoint.training.get("data", {})
-    if data.get("fingerprint") == fingerprint(steps):
-        kept = set(checkpoint.training.get("held_out", ()))
-        usable = [number for number in usable if number in kept]
+    whole = {"fingerprint": data.get("fingerprint"), **checkpoint.training}
+    for known in (whole, *data.get("stores", ())):
+        if known["fingerprint"] == steps.fingerprint:
+            usable = [number for number in usable if number in set(known.get("held_out", ()))]
+            break
     if not usable:
         raise StoreError("no episode of the store is held out; train with validation above 0")
     return tuple(usable)
@@ -120,7 +121,12 @@ def evaluate(
     window = model.config.window
     # Without the repeated rows at the end: "nothing moves" is too easy a question.
     windows = cut_windows(
-        steps.episodes, history=window.history, chunk=window.chunk, keep=episodes, hold=False
+        steps.episodes,
+        history=window.history,
+        chunk=window.chunk,
+        keep=episodes,
+        hold=False,
+        valid=steps.valid,
     )
     reader = WindowReader(steps, windows, checkpoint.normalizer)
     figures: list[Figure] = []

@@ -23,8 +23,10 @@ from torch import Tensor
 
 from uwm_core.batch import Batch
 from uwm_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from uwm_core.data.dataset import BatchPlan, WindowReader
+from uwm_core.data.dataset import Loader, WindowBatch, WindowReader
+from uwm_core.data.mixture import Mixture
 from uwm_core.data.normalize import Normalizer
+from uwm_core.data.plan import BatchPlan, Sampling
 from uwm_core.data.split import Split, split_episodes
 from uwm_core.data.windows import ROLES, Rows, Steps, Windows, cut_windows
 from uwm_core.embodiment import Embodiment
@@ -47,6 +49,7 @@ class Data:
         split: Which episodes train.
         normalizer: Statistics of those.
         source: Name of the store.
+        mixture: Where the steps came from, if from several stores.
     """
 
     steps: Steps
@@ -54,6 +57,7 @@ class Data:
     split: Split
     normalizer: Normalizer
     source: str = ""
+    mixture: Mixture | None = None
 
     @classmethod
     def prepare(
@@ -80,11 +84,36 @@ class Data:
             source=source,
         )
 
+    @classmethod
+    def of_mixture(cls, mixture: Mixture, config: TrainConfig) -> Data:
+        """Split stores and take the statistics of their training part.
+
+        Raises:
+            StoreError: Nothing is left to train on.
+        """
+        names = ", ".join(source.name for source in mixture.sources)
+        data = cls.prepare(mixture.steps, mixture.embodiment, config, names)
+        return replace(data, mixture=mixture) if len(mixture.sources) > 1 else data
+
     def windows(self, model: WorldModel, episodes: tuple[int, ...]) -> Windows:
         """The windows of some episodes, cut as the model needs them."""
         window = model.config.window
         return cut_windows(
-            self.steps.episodes, history=window.history, chunk=window.chunk, keep=episodes
+            self.steps.episodes,
+            history=window.history,
+            chunk=window.chunk,
+            keep=episodes,
+            valid=self.steps.valid,
+        )
+
+    def sampling(self, config: TrainConfig) -> Sampling:
+        """How a run draws its windows."""
+        return Sampling(
+            batch=config.model.batch,
+            shares=config.shares,
+            stores=self.mixture.shares if self.mixture else (),
+            balance=config.balance,
+            seed=config.seed,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -93,7 +122,8 @@ class Data:
         taught = [steps.episodes[i].teaches for i in split.train]
         return {
             "store": self.source,
-            "fingerprint": self.fingerprint,
+            "fingerprint": self.steps.fingerprint,
+            **({"stores": self._describe_stores(self.mixture)} if self.mixture else {}),
             "steps": len(steps.action),
             "training_episodes": len(split.train),
             "validation_episodes": len(split.validation),
@@ -101,22 +131,28 @@ class Data:
             "tasks": ", ".join(sorted({span.task for span in steps.episodes if span.task})),
         }
 
-    @property
-    def fingerprint(self) -> str:
-        """First digits of a hash over episodes, state and actions."""
-        return fingerprint(self.steps)
+    def _describe_stores(self, mixture: Mixture) -> list[dict[str, Any]]:
+        """Per store what evaluating on it alone needs to know: which of its episodes are held."""
+        first, found = 0, []
+        for source in mixture.sources:
+            count = len(source.steps.episodes)
+            held = [i - first for i in self.split.validation if first <= i < first + count]
+            found.append(
+                {
+                    "store": source.name,
+                    "share": source.share,
+                    "fingerprint": source.steps.fingerprint,
+                    "held_out": held,
+                }
+            )
+            first += count
+        return found
 
     def stamp(self, config: TrainConfig) -> str:
-        """What config and data are, for resuming; the number of threads may differ."""
-        asked = dump_spec(replace(config, threads=0)) + self.fingerprint
+        """What config and data are, for resuming; threads and workers may differ."""
+        shares = str(self.mixture.shares) if self.mixture else ""
+        asked = dump_spec(replace(config, threads=0, workers=0)) + self.steps.fingerprint + shares
         return hashlib.sha256(asked.encode()).hexdigest()[:16]
-
-
-def fingerprint(steps: Steps) -> str:
-    """First digits of a hash over a store's episodes, state and actions."""
-    ends = [(span.stop, span.role, span.outcome) for span in steps.episodes]
-    numbers = steps.action.tobytes() + steps.state.tobytes()
-    return hashlib.sha256(str(ends).encode() + numbers).hexdigest()[:16]
 
 
 class ModelTask:
@@ -132,15 +168,19 @@ class ModelTask:
     name = "model"
     figures: Mapping[str, float]
     """What the last validation gave."""
+    loader: Loader
+    """Reads the batches; to be closed at the end."""
 
     def __init__(self, model: WorldModel, data: Data, latents: Tensor, config: TrainConfig) -> None:
         self.module = model
         model.codec.requires_grad_(False)
         self._latents, self._settings, self._seed = latents, config.model, config.seed
         windows = data.windows(model, data.split.train)
-        self._reader = WindowReader(data.steps, windows, data.normalizer)
-        self._plan = BatchPlan(
-            windows, batch=config.model.batch, shares=config.shares, seed=config.seed
+        self.loader = Loader(
+            WindowReader(data.steps, windows, data.normalizer),
+            BatchPlan(windows, data.sampling(config)),
+            workers=config.workers,
+            next_images=False,
         )
         held = data.windows(model, data.split.validation)
         self._held = WindowReader(data.steps, held, data.normalizer)
@@ -151,7 +191,7 @@ class ModelTask:
         """Loss of batch ``step``."""
         self.module.train()
         self.module.codec.eval()
-        batch = self._batch(self._reader, self._plan.windows_of(step))
+        batch = self._batch(self.loader.batch(step))
         losses = self.module.loss(
             batch, generator=seeded(self._seed, 2, step), draws=self._settings.draws
         )
@@ -166,7 +206,8 @@ class ModelTask:
         self.module.eval()
         parts, size = [], self._settings.batch
         for n, start in enumerate(range(0, len(self._held_index), size)):
-            batch = self._batch(self._held, self._held_index[start : start + size])
+            index = self._held_index[start : start + size]
+            batch = self._batch(self._held.read(index, next_images=False))
             losses = self.module.loss(batch, generator=seeded(self._seed, 3, n), draws=4)
             parts.append((len(batch.role), float(losses.action), float(losses.next_obs)))
         weights = np.array([part[0] for part in parts], dtype=np.float64)
@@ -176,8 +217,7 @@ class ModelTask:
         self.figures = {"loss": action + next_obs, "action": action, "next_obs": next_obs}
         return self.figures
 
-    def _batch(self, reader: WindowReader, index: Rows) -> Batch:
-        read = reader.read(index, next_images=False)
+    def _batch(self, read: WindowBatch) -> Batch:
         return Batch(
             images=read.images,
             state=read.state,
@@ -245,7 +285,8 @@ def train(
         )
 
     plan = _plan(config.model, config, data.stamp(config))
-    optimise(task, replace(plan, on_save=save), out, resume=resume, quiet=quiet)
+    with task.loader:
+        optimise(task, replace(plan, on_save=save), out, resume=resume, quiet=quiet)
     return out / "checkpoint"
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from uwm_core.embodiment import Embodiment, Vector
 from uwm_core.errors import UwmError
 from uwm_core.records import ActionChunk
-from uwm_core.streams import JOINT_STATE, JOINT_TRAJECTORY
+from uwm_core.streams import DRIVEN_TYPES, JOINT_STATE, JOINT_TRAJECTORY
 from uwm_ros.logic.limits import Floats, Limits, follow
 from uwm_ros.logic.trajectory import Trajectory, ease_end, from_seconds, through
 
@@ -111,8 +111,16 @@ class Rules:
         """Read limits, ages and columns.
 
         Raises:
-            UwmError: If no state stream measures all joints of the arm.
+            UwmError: If no state stream measures all joints of the arm, or an action is sent as a
+                type that is recorded only.
         """
+        for key, channel in embodiment.action.items():
+            if channel.command_type not in DRIVEN_TYPES:
+                raise UwmError(
+                    f"action {key} of embodiment {embodiment.name} is sent as "
+                    f"{channel.command_type}, which is recorded but not driven yet; driven: "
+                    f"{', '.join(DRIVEN_TYPES)}"
+                )
         self.embodiment = embodiment
         self.limits = Limits.of(embodiment)
         self.safety = embodiment.safety

@@ -64,9 +64,9 @@ def test_the_command_says_one_line_and_exits_with_two(
         assert stderr.startswith("uwm: ") and str(name) in stderr
         assert sorted(p.name for p in tmp_path.iterdir()) == before
 
-    done = uwm("convert", good_bag, missing, "-o", tmp_path / "s.zarr", "--quiet")
+    done = uwm("convert", missing, good_bag, "-o", tmp_path / "s.zarr", "--quiet")
     refused(done.returncode, done.stderr, missing)
     for bag in (missing, empty, truncated, tmp_path / "nowhere"):
-        code = main(["convert", str(good_bag), str(bag), "-o", str(tmp_path / "s.zarr"), "-q"])
+        code = main(["convert", str(bag), str(good_bag), "-o", str(tmp_path / "s.zarr"), "-q"])
         refused(code, capsys.readouterr().err, bag)
     refused(main(["inspect", str(empty)]), capsys.readouterr().err, empty)

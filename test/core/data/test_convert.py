@@ -15,7 +15,7 @@ from uwm_core.data.convert import ConvertConfig, Progress, convert, find_bags
 from uwm_core.data.messages import resize
 from uwm_core.data.store import Store
 from uwm_core.embodiment import Embodiment
-from uwm_core.errors import DataError, StoreError
+from uwm_core.errors import DataError
 
 FRONT = "/front/color/image_raw"
 JOINTS = "/franka/joint_states"
@@ -222,8 +222,8 @@ BROKEN: dict[str, tuple[Callable[..., list[Any]], str]] = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_bag_is_one_line_that_names_it_and_nothing_is_written(
-    bags: SimpleNamespace, tmp_path: Path, good_bag: Path, fault: str
+def test_a_broken_bag_is_one_line_that_names_it_and_leaves_no_row(
+    bags: SimpleNamespace, tmp_path: Path, good_bag: Path, good_store: Store, fault: str
 ) -> None:
     breaks, says = BROKEN[fault]
     path = bags.write_bag(tmp_path / "broken", breaks(bags.streams(), bags))
@@ -231,7 +231,8 @@ def test_a_broken_bag_is_one_line_that_names_it_and_nothing_is_written(
         convert([good_bag, path], tmp_path / "s.zarr")
     message = str(caught.value)
     assert says in message and str(path) in message and "\n" not in message
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken", "s.zarr"]
+    assert Store.open(tmp_path / "s.zarr").episodes == good_store.episodes
 
 
 def test_bad_bags_may_be_skipped_and_leave_no_row(
@@ -279,11 +280,13 @@ def test_a_bag_that_names_no_embodiment_asks_for_one(bags: SimpleNamespace, tmp_
     assert (record.task, record.role) == ("push", "play")
 
 
-def test_a_store_is_not_overwritten_unasked(good_bag: Path, tmp_path: Path) -> None:
+def test_a_bag_that_is_in_the_store_is_passed_over(good_bag: Path, tmp_path: Path) -> None:
     convert([good_bag], tmp_path / "s.zarr")
-    with pytest.raises(StoreError, match="exists already"):
-        convert([good_bag], tmp_path / "s.zarr")
-    convert([good_bag], tmp_path / "s.zarr", ConvertConfig(overwrite=True))
+    again = convert([good_bag], tmp_path / "s.zarr")
+    assert [result.state for result in again.results] == ["unchanged"]
+    anew = convert([good_bag], tmp_path / "s.zarr", ConvertConfig(overwrite=True))
+    assert [result.state for result in anew.results] == ["converted"]
+    assert len(Store.open(tmp_path / "s.zarr")) == 1
 
 
 def test_progress_rises_to_the_whole(good_bag: Path, tmp_path: Path) -> None:

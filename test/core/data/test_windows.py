@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uwm_core.data.windows import EpisodeSpan, Steps, cut_windows, spans_from_ends
+from uwm_core.data.windows import ROLES, EpisodeSpan, Steps, Valid, cut_windows, spans_from_ends
 from uwm_core.errors import StoreError, UnknownNameError
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=6)
@@ -18,6 +18,62 @@ ROLE_NAMES = st.sampled_from(["expert", "play", "video"])
 def spans(lengths: list[int], roles: list[str]) -> tuple[EpisodeSpan, ...]:
     count = len(lengths)
     return spans_from_ends(np.cumsum(lengths), roles, ["success"] * count, [""] * count)
+
+
+def slow_windows(
+    episodes: tuple[EpisodeSpan, ...], valid: Valid, history: int, chunk: int, hold: bool
+) -> list[tuple[list[int], list[int], list[int], str]]:
+    """Every window the way one would explain it: rows observed, acted, seen next, and the role."""
+    found = []
+    for span in episodes:
+        rows = list(range(span.start, span.stop))
+        for place in range(len(rows)):
+            before = [place - k for k in reversed(range(history))]
+            acted = [place + k for k in range(chunk)]
+            after = [place + chunk + k for k in range(history)]
+            if before[0] < 0 or span.outcome == "discard":
+                continue
+            role = span.role
+            if role == "expert" and span.outcome == "failure":
+                role = "play"
+
+            def inside(places: list[int], rows: list[int] = rows) -> list[int]:
+                return [rows[min(p, len(rows) - 1)] for p in places]
+
+            if not all(valid.action[inside(acted)]):
+                role = "video"
+            past_the_end = after[-1] >= len(rows)
+            if past_the_end and not (hold and role == "expert"):
+                continue
+            if not all(valid.images[inside(before + after)]):
+                continue
+            if role != "video" and not all(valid.state[inside(before)]):
+                continue
+            found.append((inside(before), inside(acted), inside(after), role))
+    return found
+
+
+@given(LENGTHS, st.data(), st.integers(1, 3), st.integers(1, 6), st.booleans())
+def test_windows_are_those_of_the_plain_slow_rule(
+    lengths: list[int], data: st.DataObject, history: int, chunk: int, hold: bool
+) -> None:
+    roles = [data.draw(ROLE_NAMES) for _ in lengths]
+    outcomes = [data.draw(st.sampled_from(["success", "failure", "discard"])) for _ in lengths]
+    episodes = spans_from_ends(np.cumsum(lengths), roles, outcomes, [""] * len(lengths))
+    share = data.draw(st.sampled_from([0.0, 0.02, 0.2]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    images, state, action = (rng.random(sum(lengths)) >= share for _ in range(3))
+    valid = Valid(images=images, state=state, action=action)
+    windows = cut_windows(episodes, history=history, chunk=chunk, hold=hold, valid=valid)
+    every = np.arange(len(windows))
+    found = zip(
+        windows.observation_rows(every).tolist(),
+        windows.action_rows(every).tolist(),
+        windows.next_rows(every).tolist(),
+        [ROLES[number] for number in windows.role],
+        strict=True,
+    )
+    assert list(found) == slow_windows(episodes, valid, history, chunk, hold)
 
 
 @given(LENGTHS, st.data(), st.integers(1, 3), st.integers(1, 16))
