@@ -63,6 +63,8 @@ STARTS_WITHOUT = [
         for name in (
             "cli.main",
             "cli.convert",
+            "cli.export",
+            "cli.import_",
             "cli.inspect",
             "data.convert",
             "sim.scene",

@@ -31,6 +31,7 @@ from uwm_core.figures import Figure
 
 SCENARIOS = {
     "convert": "uwm_core.cli.kills_convert",
+    "recorder": "uwm_ros.cli.kills_recorder",
     "store": "uwm_core.cli.kills_store",
     "edit": "uwm_core.cli.kills_edit",
 }

@@ -12,8 +12,8 @@ import torch
 from tqdm import tqdm
 
 from uwm_core.checkpoint import load_checkpoint
+from uwm_core.data.mixture import Source
 from uwm_core.data.store import Store
-from uwm_core.data.windows import Steps
 from uwm_core.errors import CheckpointError, UwmError
 from uwm_core.figures import Figure
 from uwm_core.policy import IMAGINE_STEPS, Policy
@@ -66,14 +66,15 @@ def _on_store(args: argparse.Namespace) -> tuple[Figure, ...]:
 
     checkpoint = load_checkpoint(args.checkpoint)
     store = Store.open(args.store)
-    if difference := checkpoint.embodiment.difference(store.embodiment):
+    source = Source.of_store(store, views=checkpoint.embodiment.camera_names)
+    if difference := checkpoint.embodiment.difference(source.embodiment):
         raise CheckpointError(
             f"{args.checkpoint} is of another embodiment than {args.store}: {difference[0]}"
         )
     config = EvaluateConfig(
         windows=args.windows, sample_steps=args.sample_steps, imagine_steps=args.imagine_steps
     )
-    found = evaluate(checkpoint, Steps.of_store(store), config)
+    found = evaluate(checkpoint, source.steps, config)
     if args.sheet:
         ahead_s = checkpoint.config.window.chunk / checkpoint.config.window.rate_hz
         title = (

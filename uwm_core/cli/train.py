@@ -11,7 +11,7 @@ from pathlib import Path
 
 from uwm_core.data.mixture import Source, mix
 from uwm_core.data.store import Store
-from uwm_core.data.windows import MEMORY_BYTES, Steps
+from uwm_core.data.windows import MEMORY_BYTES
 from uwm_core.errors import StoreError
 from uwm_core.resources import bundled
 from uwm_core.spec import read_spec
@@ -45,25 +45,29 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
 
 
-def _source(word: str, *, stores: int, threads: int) -> Source:
-    """Open ``PATH`` or ``PATH:SHARE``; the stores of a mixture divide the memory among them."""
-    path, _, share = word.rpartition(":")
-    wanted = float(share) if path and _NUMBER.fullmatch(share) else None
-    if wanted is not None and not 0 < wanted < 1:
-        raise StoreError(f"{word}: the share of a store must be between 0 and 1, like {path}:0.3")
-    store = Store.open(word if wanted is None else path, threads=threads)
-    steps = Steps.of_store(store, memory_bytes=MEMORY_BYTES // stores)
-    return Source(name=store.name, steps=steps, embodiment=store.embodiment, share=wanted)
+def _sources(words: list[str], config: TrainConfig) -> list[Source]:
+    """Open every ``PATH`` or ``PATH:SHARE``; they divide the memory among them."""
+    # Without workers the reading process has the cores to itself.
+    cores = 1 if config.workers else len(os.sched_getaffinity(0))
+    found = []
+    for word in words:
+        path, _, number = word.rpartition(":")
+        share = float(number) if path and _NUMBER.fullmatch(number) else None
+        if share is not None and not 0 < share < 1:
+            raise StoreError(
+                f"{word}: the share of a store must be between 0 and 1, like {path}:0.3"
+            )
+        store = Store.open(word if share is None else path, threads=cores)
+        room = MEMORY_BYTES // len(words)
+        found.append(Source.of_store(store, views=config.views, share=share, memory_bytes=room))
+    return found
 
 
 def run(args: argparse.Namespace) -> int:
     """Train and say what came of it."""
     path = bundled("train", ".yaml").get(args.config, Path(args.config))
     config = read_spec(path, TrainConfig)
-    # Without workers the reading process has the cores to itself.
-    cores = 1 if config.workers else len(os.sched_getaffinity(0))
-    sources = [_source(word, stores=len(args.store), threads=cores) for word in args.store]
-    data = Data.of_mixture(mix(sources), config)
+    data = Data.of_mixture(mix(_sources(args.store, config)), config)
     out = Path(args.output)
     try:
         checkpoint = train(

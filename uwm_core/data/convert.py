@@ -34,6 +34,7 @@ from uwm_core.data.episodes import (
 from uwm_core.data.grid import BagGrid
 from uwm_core.data.messages import NS_PER_S
 from uwm_core.data.store import EpisodeRecord, StoreWriter
+from uwm_core.data.topics import embodiment_of
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UwmError
 
@@ -93,14 +94,10 @@ def _embodiment_of(sources: Sequence[Source], config: ConvertConfig) -> Embodime
         if source.cut_off and not config.recover:
             continue
         try:
-            metadata = read_bag(source, config.recover, lambda reader, _: reader.metadata)
-            if text := metadata.get("uwm.embodiment"):
-                return Embodiment.parse(text, f"{source.path}/embodiment")
+            return read_bag(source, config.recover, lambda reader, _: embodiment_of(reader))
         except UwmError:
             if not config.skip_bad:
                 raise
-            continue
-        raise DataError(f"{source.path}: does not say its embodiment; name one (--embodiment fr3)")
     raise DataError(f"none of {len(sources)} bags can be read")
 
 

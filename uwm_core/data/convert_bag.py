@@ -21,6 +21,7 @@ from uwm_core.data.grid import BagGrid, Hole, Trouble, sentences
 from uwm_core.data.messages import NS_PER_S
 from uwm_core.data.store import StoreWriter
 from uwm_core.data.store_format import EncodedStep, EpisodeRecord
+from uwm_core.data.sync import SyncMeter
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError
 from uwm_core.records import Step
@@ -64,6 +65,7 @@ class Episodes:
 
     Args:
         writer: The store.
+        sync: Has measured the streams, at least up to the newest row.
         resumed: Whether the bag has episodes in the store already.
 
     Attributes:
@@ -71,9 +73,10 @@ class Episodes:
         steps: Their steps.
     """
 
-    def __init__(self, writer: StoreWriter, *, resumed: bool) -> None:
+    def __init__(self, writer: StoreWriter, sync: SyncMeter, *, resumed: bool) -> None:
         self.count = self.steps = 0
         self._writer = writer
+        self._sync = sync
         self._resumed = resumed
         self._waiting: list[_Ready] = []  # too few yet to be an episode
         self._record: EpisodeRecord | None = None  # of the one in the writer
@@ -117,12 +120,16 @@ class Episodes:
         record, self._record = self._record, None
         if record is not None:
             several = goes_on or self._resumed or self.count > 0
+            begin_ns, end_ns = self._stamps[0], self._stamps[-1]
+            measured = self._sync.streams(begin_ns, end_ns)
+            self._sync.forget_before(end_ns)
             self._writer.end_episode(
                 dataclasses.replace(
                     record,
-                    source_span=(self._stamps[0], self._stamps[-1]) if several else None,
+                    source_span=(begin_ns, end_ns) if several else None,
                     source_goes_on=goes_on,
                     notes=(*record.notes, *self._notes(trouble)),
+                    sync={key: stream.to_json() for key, stream in measured.items()},
                 )
             )
             self._writer.commit()
@@ -174,7 +181,7 @@ class BagConversion:
         self._plan = plan
         self._coder = coder
         self._seen = seen
-        self.episodes = Episodes(writer, resumed=plan.after_ns is not None)
+        self.episodes = Episodes(writer, plan.grid.grid.sync, resumed=plan.after_ns is not None)
         self.notes: list[str] = list(plan.spans.notes)
         self._span: Span | None = None
         self._record = EpisodeRecord()

@@ -17,6 +17,7 @@ from uwm_core.data.bag import BagReader
 from uwm_core.data.lazy_image import LazyImage
 from uwm_core.data.messages import NS_PER_S
 from uwm_core.data.resample import CLOCK_SET, EPOCH_NS, Absent, ObservationBuffer
+from uwm_core.data.sync import SyncMeter
 from uwm_core.data.topics import resolve_topics
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError
@@ -69,6 +70,7 @@ class Grid:
 
     Attributes:
         pauses: Log times between which no message came at all, longer than ``PAUSE_NS``.
+        sync: How well the streams keep time.
         shift_ns: Log time less stamp, if stamps are of another epoch than the log; else 0.
     """
 
@@ -96,6 +98,7 @@ class Grid:
         self._keys: dict[str, list[str]] = {}
         for key, stream in streams.items():
             self._keys.setdefault(topics[stream.topic], []).append(key)
+        self.sync = SyncMeter(streams)
         self._unreadable: collections.Counter[str] = collections.Counter()
         self.pauses: list[tuple[int, int]] = []
         self.shift_ns = 0
@@ -128,7 +131,9 @@ class Grid:
         buffer = self._buffer
         for key in self._keys[topic]:
             try:
-                buffer.push(key, message, log_ns)
+                stamp = buffer.push(key, message, log_ns)
+                if stamp is not None:
+                    self.sync.saw(key, stamp, log_ns)
             except DataError:
                 self._unreadable[key] += 1
             self._heard_ns[key] = self._active_ns
@@ -179,7 +184,10 @@ class Grid:
 
     def _at(self, tick: int) -> Step | Hole:
         try:
-            return self._buffer.step(tick)
+            step = self._buffer.step(tick)
+            for key in self._buffer.keys:
+                self.sync.used(key, tick, self._buffer.age_ns(key, tick))
+            return step
         except Absent as absent:
             newest = self._buffer.newest_ns(absent.key)
             reason = str(absent)

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from uwm_core.data.windows import Rows, Steps, Valid
+from uwm_core.data.windows import MEMORY_BYTES, Rows, Steps, Valid
 from uwm_core.embodiment import Embodiment
-from uwm_core.errors import StoreError
+from uwm_core.errors import StoreError, UnknownNameError
+
+if TYPE_CHECKING:
+    from uwm_core.data.store import Store
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,6 +40,44 @@ class Source:
     steps: Steps
     embodiment: Embodiment
     share: float | None = None
+
+    @classmethod
+    def of_store(
+        cls,
+        store: Store,
+        *,
+        views: Sequence[str] = (),
+        share: float | None = None,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> Source:
+        """A store, or some of its cameras.
+
+        Args:
+            store: The store.
+            views: Cameras that the model sees; empty takes all.
+            share: See the class.
+            memory_bytes: See `Steps.of_store`.
+
+        Raises:
+            UnknownNameError: It has no such camera.
+            StoreError: A camera has not a single image.
+        """
+        robot = store.embodiment
+        for name in views or robot.camera_names:
+            if name not in robot.cameras:
+                raise UnknownNameError(f"camera of {store.name}", name, robot.camera_names)
+            if not store.mask(f"obs.{name}").any():
+                raise StoreError(
+                    f"{store.name} has no image of camera {name}; a model that does without it has "
+                    "the others as views in its config"
+                )
+        cameras = {name: robot.cameras[name] for name in views or robot.camera_names}
+        return cls(
+            name=store.name,
+            steps=Steps.of_store(store, cameras=views, memory_bytes=memory_bytes),
+            embodiment=replace(robot, cameras=cameras),
+            share=share,
+        )
 
     @property
     def acts(self) -> bool:

@@ -121,7 +121,7 @@ class Valid:
     action: Flags
 
     @classmethod
-    def of_store(cls, store: Store) -> Valid:
+    def of_store(cls, store: Store, cameras: Iterable[str]) -> Valid:
         """The masks of a store; a step of an episode without actions has none, whatever it says."""
         rows = store.steps
 
@@ -134,7 +134,7 @@ class Valid:
         acting = [record.has_action for record in store.episodes]
         lengths = np.diff(store.episode_ends, prepend=0)
         return cls(
-            images=every(f"obs.{name}" for name in store.embodiment.camera_names),
+            images=every(f"obs.{name}" for name in cameras),
             state=every(f"obs.{key}" for key in store.embodiment.state),
             action=every(["action"]) & np.repeat(np.array(acting, bool), lengths),
         )
@@ -170,17 +170,19 @@ class Steps:
             raise StoreError(f"an episode ends at row {self.episodes[-1].stop} of {rows}")
 
     @classmethod
-    def of_store(cls, store: Store, *, memory_bytes: int = MEMORY_BYTES) -> Steps:
+    def of_store(
+        cls, store: Store, *, cameras: Iterable[str] = (), memory_bytes: int = MEMORY_BYTES
+    ) -> Steps:
         """The arrays of a store.
 
         Args:
             store: A finished store.
+            cameras: Those that are read; empty takes all.
             memory_bytes: Images up to this size are read into memory at once; of larger stores
                 rows are read as they are asked for.
         """
-        images: dict[str, Any] = {
-            name: store.array(f"obs.{name}") for name in store.embodiment.camera_names
-        }
+        names = sorted(cameras) or store.embodiment.camera_names
+        images: dict[str, Any] = {name: store.array(f"obs.{name}") for name in names}
         size = sum(int(np.prod(array.shape)) for array in images.values())
         if size <= memory_bytes:
             images = {name: array[:] for name, array in images.items()}
@@ -195,7 +197,7 @@ class Steps:
             state=store.state(),
             action=store.array("action")[:],
             episodes=episodes,
-            valid=Valid.of_store(store),
+            valid=Valid.of_store(store, names),
         )
 
     @property

@@ -94,11 +94,13 @@ class CodecTask:
 
 
 def rows_of(steps: Steps, episodes: Iterable[int]) -> Rows:
-    """Every row of the given episodes."""
+    """Every row of the given episodes that has its images."""
     spans = [steps.episodes[number] for number in sorted(episodes)]
-    return np.concatenate(
+    rows = np.concatenate(
         [np.empty(0, np.int64), *(np.arange(span.start, span.stop) for span in spans)]
     )
+    seen: Rows = rows[steps.validity.images[rows]]
+    return seen
 
 
 @torch.inference_mode()

@@ -91,6 +91,7 @@ class TrainConfig:
 
     Attributes:
         preset: Name of the model preset.
+        views: Cameras that the model sees; empty takes all of the embodiment.
         patch: Latent cells per token along (time, row, column), instead of the preset's.
         encoder: Image encoder, instead of the preset's.
         latents: Codec, instead of the preset's.
@@ -113,6 +114,7 @@ class TrainConfig:
     """
 
     preset: str = "sim_small"
+    views: tuple[str, ...] = ()
     patch: tuple[int, int, int] | None = None
     encoder: EncoderConfig | None = None
     latents: CodecConfig | None = None

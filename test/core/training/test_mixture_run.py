@@ -14,10 +14,11 @@ import pytest
 from uwm_core.checkpoint import load_checkpoint
 from uwm_core.cli.main import main
 from uwm_core.data.mixture import Source, mix
-from uwm_core.data.store import EpisodeRecord, StoreWriter
+from uwm_core.data.store import StoreWriter
+from uwm_core.data.store_format import EncodedStep, EpisodeRecord, ImageCoding
+from uwm_core.data.store_images import encode_image
 from uwm_core.data.windows import EpisodeSpan, Steps, Valid
 from uwm_core.embodiment import Embodiment
-from uwm_core.records import Step
 from uwm_core.spec import dump_spec
 from uwm_core.training.config import TrainConfig
 from uwm_core.training.evaluate import held_out
@@ -106,39 +107,53 @@ def test_a_run_goes_on_with_workers_as_it_would_have_without(
     assert read_journal(tmp_path / "parts") == read_journal(tmp_path / "whole")
 
 
-def test_train_takes_several_stores_and_their_shares(
-    tiny_steps: Steps,
-    tiny_embodiment: Embodiment,
-    tiny_config: TrainConfig,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def stores(tiny_steps: Steps, tiny_embodiment: Embodiment, tmp_path: Path) -> Path:
+    """A folder with a robot's store and that of a film, which one camera took."""
     for name, acting in (("robot", True), ("film", False)):
         with StoreWriter(tmp_path / name, tiny_embodiment) as writer:
             for row in range(45):
                 state, action = tiny_steps.state[row], tiny_steps.action[row]
                 taken = {"joint_target": action[:7], "gripper_width": action[7:]}
-                writer.add(
-                    Step(
+                shown = ("front", "wrist") if acting else ("front",)
+                writer.add_encoded(
+                    EncodedStep(
                         stamp_ns=row * tiny_embodiment.period_ns,
-                        images={view: image[row] for view, image in tiny_steps.images.items()},
-                        state={"joint_pos": state[:7], "gripper_width": state[7:]},
+                        images={
+                            view: encode_image(ImageCoding(), tiny_steps.images[view][row])
+                            for view in shown
+                        },
+                        state={"joint_pos": state[:7], "gripper_width": state[7:]}
+                        if acting
+                        else {},
                         action=taken if acting else {},
                     )
                 )
                 if row in (22, 44):
                     writer.end_episode(EpisodeRecord(has_action=acting))
             writer.commit()
-    config = dataclasses.replace(
-        tiny_config, model=dataclasses.replace(tiny_config.model, iterations=1)
-    )
-    (tmp_path / "tiny.yaml").write_text(dump_spec(config))
-    robot, film, out = (str(tmp_path / name) for name in ("robot", "film", "out"))
-    words = ["train", str(tmp_path / "tiny.yaml"), "--store", robot, "-o", out, "-q"]
-    assert main([*words, "--store", f"{film}:0.25"]) == 0
-    data = load_checkpoint(tmp_path / "out" / "checkpoint").training["data"]
+    return tmp_path
+
+
+def test_train_takes_several_stores_their_shares_and_the_views_that_they_have(
+    stores: Path, tiny_config: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = dataclasses.replace(tiny_config.model, iterations=1)
+    for name, views in (("all", ()), ("front", ("front",))):
+        config = dataclasses.replace(tiny_config, model=short, views=views)
+        (stores / f"{name}.yaml").write_text(dump_spec(config))
+    robot, film, out = (str(stores / name) for name in ("robot", "film", "out"))
+    rest = ["--store", robot, "-o", out, "-q", "--store"]
+    assert main(["train", str(stores / "all.yaml"), *rest, film]) == 2
+    assert "film has no image of camera wrist" in capsys.readouterr().err
+    assert main(["train", str(stores / "front.yaml"), *rest, f"{film}:25"]) == 2
+    assert "must be between 0 and 1" in capsys.readouterr().err
+    assert main(["train", str(stores / "front.yaml"), *rest, f"{film}:0.25"]) == 0
+    checkpoint = load_checkpoint(stores / "out" / "checkpoint")
+    data = checkpoint.training["data"]
     assert data["store"] == "robot, film"
     assert [entry["share"] for entry in data["stores"]] == [None, 0.25]
-    capsys.readouterr()
-    assert main([*words, "--store", f"{film}:25"]) == 2
-    assert "must be between 0 and 1" in capsys.readouterr().err
+    assert checkpoint.config.views == ("front",)
+    for store in (robot, film):
+        words = ["evaluate", f"{out}/checkpoint", "--store", store, "--windows", "2"]
+        assert main([*words, "--sample-steps", "1"]) == 0
