@@ -208,7 +208,7 @@ class Bringup:
         environ.setdefault("ROS_LOG_DIR", str(self._log_folder.resolve()))
         try:
             popen = subprocess.Popen(
-                [*_dies_with_parent(), *self._command(process, log.with_suffix(".yaml"))],
+                [*dies_with_parent(), *self._command(process, log.with_suffix(".yaml"))],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -257,7 +257,7 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _dies_with_parent() -> list[str]:
+def dies_with_parent() -> list[str]:
     """Prefix that makes the kernel send SIGINT to the child when this process is gone.
 
     The kernel means the thread that started the child: start from one that stays.

@@ -130,7 +130,11 @@ class RecordOptions(StackOptions):
 
     directory: str = _argument("episodes", "folder that the bags go to")
     compression: str = _argument("none", "of the bags: none or zstd; zstd costs a core")
+    image_transport: str = _argument("raw", "of raw cameras: raw, compressed or both")
     extra_topics: str = _argument("", "more topics to record: '/tf,/diagnostics'")
+    task: str = _argument("", "task sentence of episodes that a button starts")
+    buttons: str = _argument("", "commands by button of joy, for a pedal: '0:toggle,1:undo'")
+    store: str = _argument("", "Zarr store that grows beside the bags; empty: none")
     teleop: bool = _argument(False, "start the scripted teleoperation (simulated arm only)")
     teleop_mode: str = _argument("expert", "of the scripted teleoperation: expert or play")
     seed: int = _argument(0, "of scene and scripted teleoperation")
@@ -177,10 +181,18 @@ def policy_stack(options: PolicyOptions) -> tuple[Process, ...]:
 
 def record_stack(options: RecordOptions) -> tuple[Process, ...]:
     """Recorder; with options, the scripted teleoperation and the simulated arm."""
-    write: dict[str, Value] = {"directory": options.directory, "compression": options.compression}
+    write: dict[str, Value] = {
+        "directory": options.directory,
+        "compression": options.compression,
+        "image_transport": options.image_transport,
+        "task": options.task,
+    }
+    if options.store:
+        write |= {"store": options.store, "sinks": ["bag", "zarr"]}
     # Left out where there is none: ROS cannot tell the type of an empty list.
-    if extra := [topic.strip() for topic in options.extra_topics.split(",") if topic.strip()]:
-        write["extra_topics"] = extra
+    for name in ("extra_topics", "buttons"):
+        if entries := [part.strip() for part in getattr(options, name).split(",") if part.strip()]:
+            write[name] = entries
     processes = [options.process("recorder", **write)]
     if options.teleop:
         processes.append(options.process("teleop", mode=options.teleop_mode, seed=options.seed))

@@ -112,3 +112,12 @@ def test_the_dds_profile_has_the_name_that_this_ros_reads(rclpy_version, variabl
 @pytest.mark.parametrize("name", DDS_PROFILE_VARIABLES)
 def test_a_dds_profile_of_the_user_is_left_alone(name):
     assert not set(environment({name: "/mine.xml"})) & set(DDS_PROFILE_VARIABLES)
+
+
+def test_record_options_reach_the_recorder_as_the_parameters_that_it_reads():
+    options = RecordOptions(buttons="0:toggle, 1:undo", store="lift.zarr", image_transport="both")
+    parameters = record_stack(options)[0].parameters
+    assert parameters["buttons"] == ["0:toggle", "1:undo"]
+    assert (parameters["sinks"], parameters["store"]) == (["bag", "zarr"], "lift.zarr")
+    assert parameters["image_transport"] == "both"
+    assert {"buttons", "sinks", "store"}.isdisjoint(record_stack(RecordOptions())[0].parameters)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import importlib
 
-# Name -> module. `drive` needs ROS, `policy` needs torch, `convert` neither.
+# Name -> module. `drive` and `recorder` need ROS, `policy` needs torch, `convert` neither.
 BENCHES = {
     "drive": "uwm_ros.cli.bench_drive",
+    "recorder": "uwm_ros.cli.bench_recorder",
     "policy": "uwm_core.cli.bench_policy",
     "convert": "uwm_core.cli.bench_convert",
     "kills": "uwm_core.cli.bench_kills",

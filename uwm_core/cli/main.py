@@ -27,6 +27,7 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "convert": Verb("uwm_core.cli.convert", "turn recorded bags into a store"),
+    "recover": Verb("uwm_core.cli.recover", "make whole bags of what a killed recorder left"),
     "import": Verb("uwm_core.cli.import_", "turn a data set of another format into a store"),
     "export": Verb("uwm_core.cli.export", "write a store in another format"),
     "inspect": Verb("uwm_core.cli.inspect", "print what a store holds, draw a contact sheet"),
@@ -37,6 +38,8 @@ VERBS: dict[str, Verb] = {
     "train": Verb("uwm_core.cli.train", "train a world model from a store"),
     "evaluate": Verb("uwm_core.cli.evaluate", "evaluate a checkpoint in simulation, without ROS"),
     "bench": Verb("uwm_core.cli.bench", "measure latency and throughput"),
+    "record": Verb("uwm_ros.cli.record", "record episodes by keys, see how the streams are"),
+    "doctor": Verb("uwm_ros.cli.doctor", "check topics, clocks and disk before a recording"),
     "demo": Verb("uwm_ros.cli.demo", "drive the simulated arm through the ROS graph"),
     "make-checkpoint": Verb("uwm_ros.cli.make_checkpoint", "record, convert, train, from nothing"),
     "record-demos": Verb("uwm_ros.cli.record_demos", "record demonstrations through the ROS graph"),

@@ -33,9 +33,6 @@ _LENGTH = struct.Struct("<Q")
 _CHUNKS = 5  # which of the statistics counts the chunks
 _DEFINITIONS = (mcap.SCHEMA, mcap.CHANNEL, mcap.METADATA)
 
-# Where a channel keeps the quality of service of its publishers.
-QOS_KEY = "offered_qos_profiles"
-
 
 class Channel(NamedTuple):
     """A stream of messages in a file.
@@ -125,7 +122,7 @@ class _Reader:
         file = self._file
         foot = file.size - len(mcap.MAGIC) - mcap.FOOTER_BYTES
         if foot < len(mcap.MAGIC) or file.read(file.size - 8, 8) != mcap.MAGIC:
-            raise file.error("was cut off: it has no end (uwm bag recover saves what is there)")
+            raise file.error("was cut off: it has no end (uwm recover saves what is there)")
         body = Body(file.read(foot, mcap.FOOTER_BYTES))
         if body.take(mcap.RECORD) != (mcap.FOOTER, mcap.FOOTER_BODY.size):
             raise file.error("is damaged: it has no footer")
@@ -240,7 +237,7 @@ class _Reader:
         elif opcode == mcap.CHANNEL:
             number, schema = body.take(_TWO_IDS)
             topic, encoding, notes = body.text(), body.text(), body.pairs()
-            self._channels[number] = schema, topic, encoding, notes.get(QOS_KEY, "")
+            self._channels[number] = schema, topic, encoding, notes.get(mcap.QOS_KEY, "")
         elif opcode == mcap.METADATA:
             name = body.text()
             self._index.metadata.setdefault(name, {}).update(body.pairs())

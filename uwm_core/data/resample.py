@@ -4,8 +4,7 @@
 ``ObservationBuffer`` takes messages as they come, undecoded, and answers for a tick:
 
 * images: the last one at or before the tick;
-* vectors: linear interpolation at the tick (orientations: slerp), or the last value for commands
-  that jump;
+* vectors: linear interpolation (orientations: slerp), or the last value for commands that jump;
 * older than the stream's ``max_age_s``: ``Absent``, never zeros and never a silent repeat.
 
 A stream is known up to its newest stamp, so the newest tick is the oldest of the newest stamps, and
@@ -17,6 +16,7 @@ from __future__ import annotations
 
 import bisect
 import collections
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -93,25 +93,25 @@ class _Stream:
     def oldest_ns(self) -> int | None:
         return self._stamps[0] if self._stamps else None
 
-    def push(self, msg: Any, receive_ns: int) -> None:
+    def push(self, msg: Any, receive_ns: int) -> int | None:
         stamp = receive_ns
         if self.spec.clock == "header":
             stamp = header_ns(msg)
             if stamp == 0:
                 self.trouble[ZERO_STAMP] += 1
-                return
+                return None
             if abs(stamp - receive_ns) > EPOCH_NS:
                 self.trouble[OTHER_EPOCH] += 1
         stamp -= self._latency_ns
         if self._stamps and stamp <= self._stamps[-1]:
             if stamp == self._stamps[-1]:
                 self.trouble[REPEATED] += 1
-                return
+                return None
             # Further back than anything kept is no message out of order: the clock was set, e.g.
             # because a simulation began anew.
             if stamp > self._stamps[-1] - self._horizon_ns:
                 self.trouble[JUMP_BACK] += 1
-                return
+                return None
             self.trouble[CLOCK_SET] += 1
             self._stamps.clear()
             self._entries.clear()
@@ -120,6 +120,7 @@ class _Stream:
         # Old ones go in batches: removing from a list's front costs its whole length.
         if stamp - self._stamps[0] > 2 * self._horizon_ns:
             self.forget_before(stamp - self._horizon_ns)
+        return stamp
 
     def forget_before(self, tick_ns: int) -> None:
         """Drop what no tick at or after this one can need."""
@@ -201,13 +202,16 @@ class ObservationBuffer:
         """Streams that are taken: ``camera/<name>``, ``state/<key>``, ``action/<key>``."""
         return tuple(self._streams)
 
-    def push(self, key: str, msg: Any, receive_ns: int) -> None:
+    def push(self, key: str, msg: Any, receive_ns: int) -> int | None:
         """Take one message of one stream.
 
         Args:
             key: The stream, e.g. ``camera/front``.
             msg: The message, not decoded; it must not change afterwards.
             receive_ns: When it was received (live) or logged (bag).
+
+        Returns:
+            Its stamp as it counts here; None if the message cannot be used.
 
         Raises:
             UnknownNameError: If the embodiment has no such stream.
@@ -216,7 +220,11 @@ class ObservationBuffer:
         if stream is None:
             raise UnknownNameError("stream", key, self._streams)
         with self._lock:
-            stream.push(msg, receive_ns)
+            return stream.push(msg, receive_ns)
+
+    def age_ns(self, key: str, tick_ns: int) -> int:
+        """How old, at a tick for which there is a step, the newest sample is."""
+        return tick_ns - self._streams[key].around(tick_ns)[0].stamp_ns
 
     def newest_ns(self, key: str) -> int | None:
         """Stamp of the newest usable message of one stream; None if there is none."""
@@ -320,6 +328,14 @@ class ObservationBuffer:
             state=self._group("state", self.embodiment.state, tick_ns),
             action=self._group("action", self.embodiment.action, tick_ns),
         )
+
+    def present(self, tick_ns: int) -> dict[str, Any]:
+        """Values by stream at a tick, without what is absent or cannot be decoded."""
+        values = {}
+        for key in self._streams:
+            with contextlib.suppress(DataError):
+                values[key] = self._sample(key, tick_ns)
+        return values
 
     def _group(self, kind: str, names: Iterable[str], tick_ns: int) -> dict[str, npt.NDArray[Any]]:
         keys = {name: f"{kind}/{name}" for name in names}

@@ -4,5 +4,6 @@
 runtime: start, spin, stop a node. parameters: typed reading. qos: subscriptions that match what
 is offered. types: message classes by name. images, chunks: records to messages and back. clock:
 nanoseconds and stamps. diagnostics: `/diagnostics`. observing: an embodiment's streams as one
-observation buffer.
+observation buffer. taps, streams: raw messages for a recorder; takes: its episodes; machine: what a
+computer brings to a recording.
 """

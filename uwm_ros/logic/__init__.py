@@ -4,5 +4,8 @@
 limits: what a joint may do, and motion that respects it. trajectory: stamped points and the curve
 between them. judge: chunk -> pass, clip or hold. machine: the executor's states. schedule: single
 values at their due times. streams: ages and clock trouble. edges: log once. worker: one thread,
-latest request wins. latency: recent percentiles. recording: states and counts of a recorder.
+latest request wins. latency: recent percentiles. recording: queue and bag of a running episode;
+recording_shelf: finished ones; recording_buttons: pedals; recording_sink: the store beside the
+bags. alarms: what is wrong with a stream. doctor: whether a recording would be good. peek: stamps
+in serialized bytes.
 """

@@ -1,27 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a recorder does between the wire and the bag: no rclpy, no decoding.
 
-`Inbox`: bounded by bytes, counts what overflows, never blocks the callback. `EpisodeRecording`: one
-episode from start to its bag, written by a thread of its own. `Rates`: messages per second per
-topic. An episode is written as `<name>.part` and appears under its name when whole; discarding
-moves it to `trash/`, nothing is ever deleted.
+`Inbox`: bounded by bytes, counts what overflows, never waits for the disk. `EpisodeRecording`: one
+bag from start to end, written by a thread of its own. What becomes of finished bags is left to
+`recording_shelf`.
 """
 
 from __future__ import annotations
 
-import os
+import json
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from uwm_core.errors import UwmError
+from uwm_ros.logic.alarms import Alarm
 
 ROLES = ("expert", "play", "video")
 OUTCOMES = ("success", "failure", "discard")
-TRASH = "trash"
-_NS = 1_000_000_000
+MAX_QUEUE_BYTES = 512 * 2**20
+_BATCH_BYTES = 8 * 2**20
+# A queue this full is on its way to overflow: writing is slower than what arrives.
+_LAGGING = 0.25
 
 
 class Raw(NamedTuple):
@@ -39,7 +42,7 @@ class Inbox:
         """Hold at most `max_bytes`."""
         self._max_bytes = max_bytes
         self._condition = threading.Condition()
-        self._messages: list[Raw] = []
+        self._messages: deque[Raw] = deque()
         self._bytes = 0
         self._closed = False
         self.dropped: Counter[str] = Counter()
@@ -55,11 +58,22 @@ class Inbox:
             self._condition.notify()
             return True
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes inside."""
+        return self._bytes
+
     def take(self) -> list[Raw]:
-        """Wait for messages and take all; empty means closed and nothing left."""
+        """Wait for messages and take some; empty means closed and nothing left."""
         with self._condition:
             self._condition.wait_for(lambda: self._messages or self._closed)
-            taken, self._messages, self._bytes = self._messages, [], 0
+            taken: list[Raw] = []
+            taken_bytes = 0
+            # Not all at once: what is taken is no longer counted, yet still in memory.
+            while self._messages and taken_bytes < _BATCH_BYTES:
+                taken.append(self._messages.popleft())
+                taken_bytes += len(taken[-1].data)
+            self._bytes -= taken_bytes
             return taken
 
     def close(self) -> None:
@@ -91,6 +105,8 @@ class EpisodeRecording:
     Attributes:
         name: Of the episode and of its bag's folder.
         started_ns: When it was started.
+        counts: Messages written, by topic.
+        bytes_written: Of these messages.
     """
 
     def __init__(
@@ -98,8 +114,7 @@ class EpisodeRecording:
         name: str,
         writer: Writer,
         started_ns: int,
-        lead_in: Iterable[Raw] = (),
-        max_bytes: int = 256 * 2**20,
+        max_bytes: int = MAX_QUEUE_BYTES,
     ) -> None:
         """Start the writer's thread.
 
@@ -107,15 +122,14 @@ class EpisodeRecording:
             name: Of the episode.
             writer: Where the messages go.
             started_ns: Moment of the start.
-            lead_in: Messages from just before it, so that the first tick finds every stream.
             max_bytes: Room between the wire and the disk.
         """
         self.name, self.started_ns = name, started_ns
         self._writer = writer
         self._inbox = Inbox(max_bytes)
+        self._max_bytes = max_bytes
         self._error: Exception | None = None
-        for message in sorted(lead_in, key=lambda message: message.receive_ns):
-            self._inbox.put(message)
+        self.bytes_written = 0
         self.counts: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._write, name=f"write {name}", daemon=True)
         self._thread.start()
@@ -130,16 +144,25 @@ class EpisodeRecording:
         """What went wrong while writing; None while all is well."""
         return self._error
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait for the disk."""
+        return self._inbox.waiting_bytes
+
+    @property
+    def is_lagging(self) -> bool:
+        """Whether writing is slower than what arrives."""
+        return self.waiting_bytes > _LAGGING * self._max_bytes
+
     def add(self, message: Raw) -> bool:
         """Record a message; False if it had to be dropped."""
         return self._inbox.put(message)
 
-    def finish(self, outcome: str, trash: Path | None = None) -> Path:
+    def finish(self, labels: Mapping[str, str]) -> Path:
         """Write what waits, close the bag.
 
         Args:
-            outcome: One of `OUTCOMES`.
-            trash: Where to move the bag, if it is discarded.
+            labels: What is known about the episode now that it is over.
 
         Returns:
             The bag's folder.
@@ -151,11 +174,10 @@ class EpisodeRecording:
         self._thread.join()
         if self._error is not None:
             raise UwmError(f"episode {self.name} could not be written: {self._error}")
-        self._writer.set_metadata("uwm.outcome", outcome)
-        lost = ", ".join(f"{topic}: {n}" for topic, n in sorted(self.dropped.items()) if n)
-        self._writer.set_metadata("uwm.dropped", lost)
-        path = self._writer.close()
-        return path if trash is None else move_to_trash(path, trash)
+        lost = {topic: n for topic, n in sorted(self.dropped.items()) if n}
+        for key, value in {**labels, "uwm.dropped": json.dumps(lost)}.items():
+            self._writer.set_metadata(key, value)
+        return self._writer.close()
 
     def _write(self) -> None:
         while batch := self._inbox.take():
@@ -166,38 +188,46 @@ class EpisodeRecording:
                 try:
                     self._writer.write(*message)
                     self.counts[message.topic] += 1
+                    self.bytes_written += len(message.data)
                 except Exception as error:  # disk full, file gone: told at status and at stop
                     self._error = error
 
 
-class Rates:
-    """Messages per second and silence, per topic."""
+@dataclass
+class Take:
+    """The episode that is being recorded, and what is said about it.
 
-    def __init__(self, topics: Iterable[str], window_s: float = 1.0) -> None:
-        """Watch `topics` over the last `window_s`."""
-        self._window_ns = round(window_s * _NS)
-        self._seen: dict[str, deque[int]] = {topic: deque() for topic in topics}
+    Attributes:
+        recording: Its bag on the way to disk.
+        task: Task sentence.
+        role: One of `ROLES`.
+        remarks: What the operator noted.
+    """
 
-    def watch(self, topic: str) -> None:
-        """Watch one more topic."""
-        self._seen.setdefault(topic, deque())
+    recording: EpisodeRecording
+    task: str
+    role: str
+    remarks: list[str] = field(default_factory=list)
 
-    def add(self, topic: str, now_ns: int) -> None:
-        """Count one message."""
-        seen = self._seen[topic]
-        seen.append(now_ns)
-        while seen[0] < now_ns - 2 * self._window_ns:
-            seen.popleft()
+    @property
+    def name(self) -> str:
+        """Of the episode."""
+        return self.recording.name
 
-    def rate_hz(self, topic: str, now_ns: int) -> float:
-        """Messages per second over the window that ends now."""
-        begin_ns = now_ns - self._window_ns
-        return sum(stamp > begin_ns for stamp in self._seen[topic]) * _NS / self._window_ns
-
-    def silent_s(self, topic: str, now_ns: int) -> float:
-        """Time since the last message; infinite before the first."""
-        seen = self._seen[topic]
-        return max(0.0, (now_ns - seen[-1]) / _NS) if seen else float("inf")
+    def alarms(self) -> list[Alarm]:
+        """What is wrong with the writing."""
+        recording, found = self.recording, []
+        if recording.error is not None:
+            found.append(Alarm("write", f"cannot write: {recording.error}"))
+        for topic, count in sorted(recording.dropped.items()):
+            if count:
+                text = f"{topic}: {count} messages dropped, writing was too slow for them"
+                found.append(Alarm(f"{topic} dropped", text))
+        if recording.is_lagging:
+            waiting = f"{recording.waiting_bytes / 1e6:.0f} MB wait"
+            text = f"writing is slower than the streams: {waiting}; no compression, a faster disk"
+            found.append(Alarm("lag", text))
+        return found
 
 
 def check_name(kind: str, value: str, known: tuple[str, ...]) -> str:
@@ -209,28 +239,3 @@ def check_name(kind: str, value: str, known: tuple[str, ...]) -> str:
     if value not in known:
         raise UwmError(f"{kind} must be one of {', '.join(known)}; got {value!r}")
     return value
-
-
-def episode_name(directory: Path, when: str) -> str:
-    """A name that is free in `directory`: the time, and a number where that is taken."""
-    for number in range(10_000):
-        name = f"{when}_{number:02d}" if number else when
-        taken = (directory / name, directory / f"{name}.part", directory / TRASH / name)
-        if not any(path.exists() for path in taken):
-            return name
-    raise UwmError(f"no free episode name {when}_* in {directory}")
-
-
-def move_to_trash(path: Path, trash: Path) -> Path:
-    """Move a bag out of the way without deleting it; returns where it is."""
-    trash.mkdir(parents=True, exist_ok=True)
-    target = trash / path.name
-    os.replace(path, target)
-    return target
-
-
-def silent_topics(
-    silent_s: Mapping[str, float], allowed_s: Mapping[str, float]
-) -> dict[str, float]:
-    """Topics that have been silent for longer than is allowed for them."""
-    return {t: s for t, s in silent_s.items() if s > allowed_s.get(t, float("inf"))}

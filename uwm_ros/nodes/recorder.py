@@ -5,51 +5,43 @@ Nothing is decoded. Subscriptions exist from the start, since discovery takes ti
 kept while an episode runs. The last message of each stream from just before the start goes in
 first, so that the first tick of the grid finds every stream.
 
-In: all topics of the embodiment, and `extra_topics`. Out: `recorder/status` at 2 Hz and on change.
-Services: `recorder/start`, `recorder/stop`, `recorder/discard` (into `trash/`, never deleted).
+In: all topics of the embodiment, `extra_topics`, and buttons on `joy`. Out: `recorder/status` at
+2 Hz and on change, `recorder/mark` (what happened when; in every bag too), `/diagnostics`.
+Services: `recorder/start`, `stop`, `discard`, `undo`, `relabel`, `note`, `check`. What is discarded
+goes into `trash/`; nothing is ever deleted.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import shutil
-import time
-from collections.abc import Sequence
-from pathlib import Path
+import gc
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rclpy.node import Node
+from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
 
-import uwm_core
-from uwm_core.data.bag import BagWriter
-from uwm_core.data.bag_types import definition
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
-from uwm_ros.bridge.clock import now_ns, to_stamp
+from uwm_ros.bridge.clock import now_ns
 from uwm_ros.bridge.diagnostics import Diagnostics, Level
+from uwm_ros.bridge.machine import free_bytes, machine_facts
 from uwm_ros.bridge.parameters import Parameters
-from uwm_ros.bridge.qos import MatchedSubscription, publishers, reliable
+from uwm_ros.bridge.qos import reliable
+from uwm_ros.bridge.recorder_options import GIB, RecorderOptions
+from uwm_ros.bridge.recorder_status import fill_streams
 from uwm_ros.bridge.runtime import run_node
+from uwm_ros.bridge.side_log import SideLog
+from uwm_ros.bridge.streams import Streams
+from uwm_ros.bridge.takes import Takes
+from uwm_ros.logic.alarms import Alarm
+from uwm_ros.logic.doctor import check_machine, refuse
 from uwm_ros.logic.edges import EdgeLog
-from uwm_ros.logic.recording import (
-    OUTCOMES,
-    ROLES,
-    TRASH,
-    EpisodeRecording,
-    Rates,
-    Raw,
-    check_name,
-    episode_name,
-    move_to_trash,
-    silent_topics,
-)
+from uwm_ros.logic.recording_buttons import Buttons
 from uwm_ros.msg import EpisodeStatus
-from uwm_ros.srv import StartEpisode, StopEpisode
+from uwm_ros.srv import CheckStreams, NoteEpisode, RelabelEpisode, StartEpisode, StopEpisode
 
 _STATUS_S = 0.5
-_GIB = 2**30
-_SILENT_S = 1.0
 
 
 class RecorderNode(Node):
@@ -65,263 +57,193 @@ class RecorderNode(Node):
             UwmError: If a parameter, the embodiment or a message type is not usable.
         """
         super().__init__("recorder", **options)
-        read = Parameters(self)
-        self._embodiment = Embodiment.load(
-            read.text("embodiment", "fr3_sim", "name of a bundled embodiment, or a path")
+        self._options = RecorderOptions.read(Parameters(self))
+        self._log = SideLog(self)
+        embodiment = Embodiment.load(self._options.embodiment)
+        self._streams = Streams(
+            self,
+            embodiment,
+            self._log,
+            extra=self._options.extra_topics,
+            transport=self._options.image_transport,
         )
-        self._directory = Path(
-            read.text("directory", "episodes", "folder in which the bags are written")
-        ).expanduser()
-        self._compress = (
-            read.text(
-                "compression", "none", "of the bags; zstd costs a core", choices=("none", "zstd")
-            )
-            == "zstd"
-        )
-        self._extra = list(read.texts("extra_topics", (), "more topics to record; types are found"))
-        self._min_free_gib = read.number("min_free_gib", 1.0, "GiB free to start with", 0.0, 1e6)
-        self._streams: dict[str, MatchedSubscription] = {}
-        self._newest: dict[str, Raw] = {}
-        self._rates = Rates(())
-        for topic, type_name in self._embodiment.topics.items():
-            self._subscribe(topic, type_name)
-        self._episode: EpisodeRecording | None = None
-        self._about: dict[str, str] = {}
-        self._last_kept: Path | None = None
-        self._writing = False
-        self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
-        self._diagnostics = Diagnostics(self, self._embodiment.name)
+        self._takes = Takes(self, self._options, self._streams, self._log, self._publish)
+        # What a button starts: like the last episode that was started otherwise.
+        self._task, self._role = self._options.task, "expert"
+        self._buttons = Buttons(self._options.buttons)
+        self._written = (0, 0)
+        self._edges = EdgeLog(self._log.warning, self._log.info)
+        self._diagnostics = Diagnostics(self, embodiment.name)
         self._status = self.create_publisher(EpisodeStatus, "recorder/status", reliable())
-        self.create_service(StartEpisode, "recorder/start", self._on_start)
-        self.create_service(StopEpisode, "recorder/stop", self._on_stop)
-        self.create_service(Trigger, "recorder/discard", self._on_discard)
+        self._offer_services()
+        if self._options.buttons:
+            self.create_subscription(Joy, "joy", self._on_joy, reliable())
         self.create_timer(_STATUS_S, self._tick)
-        self._report_leftovers()
+        self._report_cut_off()
+        # What exists now stays: the collector need not look at it while messages pour in.
+        gc.freeze()
+
+    def _offer_services(self) -> None:
+        for kind, name, act in (
+            (StartEpisode, "start", self._on_start),
+            (StopEpisode, "stop", self._on_stop),
+            (Trigger, "discard", self._on_discard),
+            (Trigger, "undo", self._on_undo),
+            (RelabelEpisode, "relabel", self._on_relabel),
+            (NoteEpisode, "note", self._on_note),
+            (CheckStreams, "check", self._on_check),
+        ):
+            self.create_service(kind, f"recorder/{name}", self._answering(name, act))
 
     def close(self) -> None:
         """An episode that runs has no outcome: it goes to the trash, readable."""
-        if self._episode is not None:
-            path = self._finish("discard")
-            self.get_logger().warning(f"left while recording; the episode is in {path}")
+        self._takes.close()
+        self._streams.close()
+        self._log.close()
 
-    # Messages
+    # Services and buttons
 
-    def _subscribe(self, topic: str, type_name: str) -> None:
-        resolved = self.resolve_topic_name(topic)
-        if resolved in self._streams:
-            return
-        definition(type_name)  # slow the first time, and a start must not wait for it
+    def _answering(self, name: str, act: Callable[[Any, Any], None]) -> Callable[[Any, Any], Any]:
+        """A service that answers with what `act` refuses, and tells how things are."""
 
-        def keep(data: bytes, receive_ns: int) -> None:
-            message = Raw(resolved, data, receive_ns)
-            self._newest[resolved] = message
-            self._rates.add(resolved, receive_ns)
-            if self._episode is not None:
-                self._episode.add(message)
+        def serve(request: Any, response: Any) -> Any:
+            try:
+                act(request, response)
+                response.success = True
+            except (UwmError, OSError) as error:
+                response.message = " ".join(str(error).split())
+                self._log.error(f"recorder/{name} refused: {response.message}")
+            self._tick()
+            return response
 
-        self._rates.watch(resolved)
-        self._streams[resolved] = MatchedSubscription(
-            self, type_name, topic, keep, depth=100, raw=True
+        return serve
+
+    def _on_start(self, request: StartEpisode.Request, response: StartEpisode.Response) -> None:
+        role = request.role or "expert"
+        response.episode = self._takes.start(request.task, role)
+        self._task, self._role = request.task, role
+
+    def _on_stop(self, request: StopEpisode.Request, response: StopEpisode.Response) -> None:
+        response.path = str(self._takes.stop(request.outcome).path)
+
+    def _on_discard(self, _: Trigger.Request, response: Trigger.Response) -> None:
+        response.message = str(self._takes.discard().path)
+
+    def _on_undo(self, _: Trigger.Request, response: Trigger.Response) -> None:
+        response.message = str(self._takes.undo().path)
+
+    def _on_relabel(
+        self, request: RelabelEpisode.Request, response: RelabelEpisode.Response
+    ) -> None:
+        shelved = self._takes.relabel(
+            request.episode, outcome=request.outcome, task=request.task, role=request.role
         )
+        response.path = str(shelved.path)
 
-    def _find_extra(self) -> None:
-        """Subscribe to extra topics as soon as somebody tells their type."""
-        for topic in list(self._extra):
-            offers = publishers(self, topic)
-            if offers and self._episode is None:
-                self._extra.remove(topic)
-                self._subscribe(topic, offers[0].topic_type)
+    def _on_note(self, request: NoteEpisode.Request, response: NoteEpisode.Response) -> None:
+        response.noted = self._takes.note(request.text, request.episode)
 
-    # Services
+    def _on_check(self, _: CheckStreams.Request, response: CheckStreams.Response) -> None:
+        now, idle = now_ns(self), self._takes.current is None
+        lines = self._streams.check(now)
+        facts = self._streams.facts(now)
+        lines += check_machine(machine_facts(self, self._options.directory, facts, probe=idle))
+        response.subjects = [line.subject for line in lines]
+        response.levels = [line.level for line in lines]
+        response.found = [line.found for line in lines]
+        response.advice = [line.advice for line in lines]
+        refuse(lines)
 
-    def _on_start(
-        self, request: StartEpisode.Request, response: StartEpisode.Response
-    ) -> StartEpisode.Response:
-        try:
-            response.episode = self._start(request.task, request.role or "expert")
-            response.success = True
-        except UwmError as error:
-            response.message = str(error)
-            self.get_logger().error(f"not started: {error}")
-        self._tick()
-        return response
+    def _on_joy(self, message: Joy) -> None:
+        for command in self._buttons.update(message.buttons, now_ns(self)):
+            try:
+                self._press(command)
+            except (UwmError, OSError) as error:
+                self._log.error(f"button {command} refused: {error}")
+            self._tick()
 
-    def _on_stop(
-        self, request: StopEpisode.Request, response: StopEpisode.Response
-    ) -> StopEpisode.Response:
-        try:
-            if self._episode is None:
-                raise UwmError("no episode is running; call recorder/start first")
-            outcome = check_name("outcome", request.outcome, OUTCOMES)
-            response.path = str(self._finish(outcome))
-            response.success = True
-        except UwmError as error:
-            response.message = str(error)
-            self.get_logger().error(f"not stopped: {error}")
-        self._tick()
-        return response
-
-    def _on_discard(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        try:
-            response.message = str(self._discard())
-            response.success = True
-        except (UwmError, OSError) as error:
-            response.message = str(error)
-        self._tick()
-        return response
-
-    # Episodes
-
-    def _start(self, task: str, role: str) -> str:
-        if self._episode is not None:
-            raise UwmError(f"episode {self._episode.name} is running; stop it first")
-        check_name("role", role, ROLES)
-        self._check_streams(role)
-        self._directory.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self._directory).free
-        if free < self._min_free_gib * _GIB:
-            raise UwmError(f"{self._directory} has {free / _GIB:.2f} GiB free; make room first")
-        name = episode_name(self._directory, time.strftime("%Y%m%d_%H%M%S"))
-        self._about = {"task": task, "role": role}
-        metadata = {
-            "uwm.task": task,
-            "uwm.role": role,
-            "uwm.embodiment": self._as_recorded().to_yaml(),
-            "uwm.version": uwm_core.__version__,
-        }
-        writer = BagWriter(self._directory / name, metadata=metadata, compress=self._compress)
-        for topic, stream in self._streams.items():
-            writer.add_topic(
-                topic, stream.type, reliable=stream.is_reliable, latched=stream.is_latched
-            )
-            stream.keep(True)
-        now = now_ns(self)
-        lead_in = [m for m in self._newest.values() if m.receive_ns > now - self._allowed_ns(m)]
-        self._episode = EpisodeRecording(name, writer, now, lead_in)
-        self.get_logger().info(f"recording {name}: {task!r} ({role})")
-        return name
-
-    def _finish(self, outcome: str) -> Path:
-        episode, self._episode = self._episode, None
-        assert episode is not None
-        for stream in self._streams.values():
-            stream.keep(False)
-        trash = self._directory / TRASH if outcome == "discard" else None
-        path = episode.finish(outcome, trash)
-        self._last_kept = None if trash else path
-        self.get_logger().info(f"{outcome}: {episode.counts.total()} messages in {path}")
-        return path
-
-    def _discard(self) -> Path:
-        """Discard the running episode, or else the last one that was kept."""
-        if self._episode is not None:
-            return self._finish("discard")
-        if self._last_kept is None:
-            raise UwmError("no episode is running and none was kept since the start")
-        path, self._last_kept = self._last_kept, None
-        return move_to_trash(path, self._directory / TRASH)
-
-    def _check_streams(self, role: str) -> None:
-        """Refuse to start while a stream is not there."""
-        if self._extra:
-            raise UwmError(f"{self.resolve_topic_name(self._extra[0])} has no publisher")
-        now = now_ns(self)
-        for key, spec in self._embodiment.streams.items():
-            if key.startswith("action/") and role == "video":
-                continue
-            resolved = self.resolve_topic_name(spec.topic)
-            stream = self._streams[resolved]
-            if not stream.count:
-                others = "".join(f"; it is published as {t}" for t in stream.wrong_types)
-                raise UwmError(f"{resolved} ({key}) has no publisher of {spec.type}{others}")
-            # A command stream may begin with the first motion; an observation may not.
-            silent_s = self._rates.silent_s(resolved, now)
-            if not key.startswith("action/") and silent_s > max(_SILENT_S, 3 / spec.rate_hz):
-                since = f"for {silent_s:.1f} s" if silent_s < 1e9 else "since the recorder started"
-                raise UwmError(f"{resolved} ({key}) is silent {since}")
-
-    def _as_recorded(self) -> Embodiment:
-        """The embodiment with the topics as they are in the bag, where a remapping moved one."""
-        space = self.get_namespace().rstrip("/")
-
-        def streams(entries: dict[str, Any]) -> dict[str, Any]:
-            moved = {}
-            for key, entry in entries.items():
-                resolved = self.resolve_topic_name(entry.topic)
-                same = resolved in (entry.topic, f"{space}/{entry.topic}")
-                moved[key] = entry if same else dataclasses.replace(entry, topic=resolved)
-            return moved
-
-        known = self._embodiment
-        return dataclasses.replace(
-            known,
-            cameras=streams(known.cameras),
-            state=streams(known.state),
-            action=streams(known.action),
-        )
-
-    def _allowed_ns(self, message: Raw) -> int:
-        """How old a message before the start may be to serve the first tick."""
-        ages_s = [
-            spec.max_age_s
-            for spec in self._embodiment.streams.values()
-            if self.resolve_topic_name(spec.topic) == message.topic
-        ]
-        return round(max(ages_s, default=_SILENT_S) * 1e9)
+    def _press(self, command: str) -> None:
+        if command == "toggle":
+            command = "success" if self._takes.current else "start"
+        if command == "start":
+            self._takes.start(self._task, self._role)
+        elif command == "undo":
+            self._takes.undo()
+        else:
+            self._takes.stop(command)
 
     # Status
 
     def _tick(self) -> None:
-        self._find_extra()
-        now, episode = now_ns(self), self._episode
-        topics = list(self._streams)
-        status = EpisodeStatus(state="recording" if episode else "idle", topics=topics)
-        status.header.stamp = to_stamp(now)
-        status.rates_hz = [self._rates.rate_hz(topic, now) for topic in topics]
-        status.disk_free_bytes = self._free_bytes()
-        status.counts = [0] * len(topics)
-        if episode is not None:
-            status.episode, status.task, status.role = (
-                episode.name,
-                self._about["task"],
-                self._about["role"],
-            )
-            status.elapsed_s = (now - episode.started_ns) / 1e9
-            status.counts = [episode.counts[topic] for topic in topics]
-            status.dropped = episode.dropped.total()
+        self._streams.refresh()
+        self._guard_disk()
+        self._publish()
+
+    def _guard_disk(self) -> None:
+        """End an episode in order before the disk is full, while there is room to finish it."""
+        take = self._takes.current
+        if take is None:
+            return
+        free = free_bytes(self._options.directory) - take.recording.waiting_bytes
+        if free < self._options.reserve_gib * GIB:
+            take.remarks.append("stopped by the recorder: the disk was nearly full")
+            try:
+                path = self._takes.stop("failure").path
+                self._log.error(f"the disk is nearly full: stopped, kept as {path}")
+            except (UwmError, OSError) as error:
+                self._log.error(str(error))
+
+    def _publish(self) -> None:
+        now, take, last = now_ns(self), self._takes.current, self._takes.shelf.last
+        status = EpisodeStatus(state="recording" if take else "idle", kept=self._takes.shelf.kept)
+        if self._takes.is_writing:
+            status.state = "writing"
+        fill_streams(status, self._streams, take, now)
+        status.disk_free_bytes = free_bytes(self._options.directory)
+        if last is not None:
+            status.last_episode, status.last_outcome = last.name, last.outcome
+        status.write_bytes_per_s = self._write_speed(now)
+        sink = self._takes.sink
+        status.store = sink.state if sink else "off"
+        status.store_waiting = sink.waiting if sink else 0
+        alarms = self._alarms(now, status)
+        status.alarms = [alarm.text for alarm in alarms]
         self._status.publish(status)
-        self._alarm(now, status)
+        self._tell(alarms, status)
 
-    def _alarm(self, now: int, status: EpisodeStatus) -> None:
-        """Say at once what is wrong with a take, not in the report afterwards."""
-        allowed_s = {
-            self.resolve_topic_name(spec.topic): max(_SILENT_S, 3 / spec.rate_hz)
-            for spec in self._embodiment.streams.values()
-        }
-        silent = silent_topics({t: self._rates.silent_s(t, now) for t in allowed_s}, allowed_s)
-        episode, wrong = self._episode, [f"{topic} is silent" for topic in silent]
-        for topic in allowed_s if episode else ():
-            self._edges.update(topic, bad=topic in silent, text=f"{topic} went silent in the take")
-        if episode is not None and episode.error is not None:
-            wrong.append(f"cannot write: {episode.error}")
-            self._edges.update("disk", bad=True, text=wrong[-1])
-        if status.dropped:
-            wrong.append(f"{status.dropped} messages dropped")
-        level = Level.OK if not wrong else Level.ERROR if episode else Level.WARN
+    def _write_speed(self, now: int) -> float:
+        take, (before, when) = self._takes.current, self._written
+        written = take.recording.bytes_written if take else 0
+        self._written = (written, now)
+        # Less than before: of another episode.
+        return max(written - before, 0) * 1e9 / max(now - when, 1)
+
+    def _alarms(self, now: int, status: EpisodeStatus) -> list[Alarm]:
+        found, take = self._streams.alarms(now), self._takes.current
+        if take is not None:
+            found += take.alarms()
+        if status.disk_free_bytes < (self._options.min_free_gib + self._options.reserve_gib) * GIB:
+            free_gib = status.disk_free_bytes / GIB
+            found.append(Alarm("disk", f"the disk has {free_gib:.2f} GiB left; make room"))
+        return found
+
+    def _tell(self, alarms: Sequence[Alarm], status: EpisodeStatus) -> None:
+        """Say on edges what is wrong in a take, and on `/diagnostics` how things are."""
+        recording = self._takes.current is not None
+        if not recording:  # the end of a take mends nothing, so nothing is said to recover
+            self._edges = EdgeLog(self._log.warning, self._log.info)
+        texts = {alarm.key: alarm.text for alarm in alarms} if recording else {}
+        for key in self._edges.bad | texts.keys():
+            self._edges.update(key, bad=key in texts, text=texts.get(key, ""))
+        level = Level.OK if not alarms else Level.ERROR if recording else Level.WARN
         values = dict(zip(status.topics, (f"{r:.1f} Hz" for r in status.rates_hz), strict=True))
-        self._diagnostics.update(level, "; ".join(wrong) or status.state, values)
+        self._diagnostics.update(level, "; ".join(status.alarms) or status.state, values)
 
-    def _free_bytes(self) -> int:
-        for folder in (self._directory, *self._directory.resolve().parents):
-            if folder.exists():
-                return shutil.disk_usage(folder).free
-        return 0
-
-    def _report_leftovers(self) -> None:
-        parts = sorted(path.name for path in self._directory.glob("*.part"))
-        if parts:
-            self.get_logger().warning(
-                f"{self._directory} has episodes that were cut off: {', '.join(parts)}"
+    def _report_cut_off(self) -> None:
+        for path in self._takes.shelf.cut_off():
+            self._log.warning(
+                f"{path} was cut off when a recorder was killed; make a bag of it with: "
+                f"uwm bag recover {path}"
             )
 
 
