@@ -126,6 +126,11 @@ class McapFile:
             raise self.error(f"became shorter while it was read, at {offset + len(data)}")
         return data
 
+    def ask(self, offset: int, size: int) -> None:
+        """Let the system fetch these bytes while we do something else."""
+        if self._file >= 0 and offset + size <= self.size:
+            os.posix_fadvise(self._file, offset, size, os.POSIX_FADV_WILLNEED)
+
     def body(self, offset: int, stop: int) -> Body:
         """What is inside the record from ``offset`` to ``stop``.
 

@@ -25,8 +25,10 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# A chunk is written when it has this many bytes, or when its messages span this long.
-CHUNK_BYTES = 2**20
+# A chunk is written when it has this many bytes, or when its messages span this long. The size is
+# that of rosbag2: an image of 640 x 480 closes its chunk, so a reader finds all that it looks at in
+# the first few KiB of each.
+CHUNK_BYTES = 768 * 1024
 CHUNK_NS = 500_000_000
 
 # A message from this size on is written from where it is; smaller ones are gathered first, because

@@ -18,6 +18,7 @@ from uwm_core.data.bag_mcap import (
     MESSAGE_HEAD,
     RECORD,
     WHOLE_BYTES,
+    WINDOW_BYTES,
     McapFile,
     chunk_head,
     records,
@@ -30,6 +31,11 @@ Found = tuple[str, LazyMessage, int]
 
 # What overlapping chunks may hold in memory at once.
 MAX_HELD_BYTES = 512 * 2**20
+
+# So many sections are asked of the disk before they are walked, so that nobody waits for it, and no
+# more of each than a recorder's chunk: its size is a claim.
+AHEAD = 32
+MAX_AHEAD_BYTES = 4 * 2**20
 
 _BEFORE_DATA = RECORD.size + MESSAGE_HEAD.size
 _LOG_NS = itemgetter(2)
@@ -47,6 +53,7 @@ class Section(NamedTuple):
         end_ns: Log time of its last.
         channels: Channels that it has; None if that is not known.
         is_chunk: Whether it is one chunk record; else a run of message records.
+        is_packed: Whether it is compressed, and so has to be read as a whole.
     """
 
     file: McapFile
@@ -56,6 +63,12 @@ class Section(NamedTuple):
     end_ns: int
     channels: frozenset[int] | None
     is_chunk: bool
+    is_packed: bool
+
+    def ask(self) -> None:
+        """Ask the disk for what walking it reads first."""
+        most = MAX_AHEAD_BYTES if self.is_packed else WINDOW_BYTES
+        self.file.ask(self.offset, min(self.stop - self.offset, most))
 
 
 class Wanted(NamedTuple):
@@ -89,9 +102,13 @@ def in_log_order(sections: Sequence[Section], wanted: Mapping[McapFile, Wanted])
     """
     matter = [s for s in enumerate(sections) if _matters(s[1], wanted[s[1].file])]
     matter.sort(key=lambda entry: entry[1].start_ns)
-    later = [section.start_ns for _, section in matter[1:]] + [2**64]
     held: list[_Held] = []
-    for (number, section), next_ns in zip(matter, later, strict=False):
+    for _, section in matter[:AHEAD]:
+        section.ask()
+    for index, (number, section) in enumerate(matter):
+        for _, far in matter[index + AHEAD : index + AHEAD + 1]:
+            far.ask()
+        next_ns = matter[index + 1][1].start_ns if index + 1 < len(matter) else 2**64
         found, size = messages_of(section, wanted[section.file])
         # Quick where it is in order already, which is how recorders write.
         found.sort(key=_LOG_NS)

@@ -44,9 +44,9 @@ class BagWriter:
         writer.close()  # the bag now exists; abort() instead throws it away
 
     The bag appears under ``path`` only when it is whole; until then it is ``path.part``. Every
-    method may be called from any thread; they exclude one another. Each MiB, and each half second
-    of messages, goes to the file at once: a recorder that is killed loses no more than that, and
-    ``bag_recover`` makes a bag of what it leaves.
+    method may be called from any thread; they exclude one another. Each 768 KiB, and each half
+    second of messages, goes to the file at once: a recorder that is killed loses no more than that,
+    and ``bag_recover`` makes a bag of what it leaves.
 
     Args:
         path: Folder of the bag; must not exist.

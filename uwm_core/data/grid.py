@@ -16,7 +16,8 @@ from typing import Any
 from uwm_core.data.bag import BagReader
 from uwm_core.data.lazy_image import LazyImage
 from uwm_core.data.messages import NS_PER_S
-from uwm_core.data.resample import CLOCK_SET, EPOCH_NS, Absent, ObservationBuffer
+from uwm_core.data.resample import ObservationBuffer
+from uwm_core.data.stream_buffer import CLOCK_SET, EPOCH_NS, Absent
 from uwm_core.data.sync import SyncMeter
 from uwm_core.data.topics import resolve_topics
 from uwm_core.embodiment import Embodiment

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Log lines that nothing waits for.
 
-rclpy's logger writes to the terminal and to a file while it holds Python's lock. A disk that is busy
-with a bag then stops every thread of the process: measured, 1.5 s for one line, and 100 messages
-lost. Here a thread of its own writes the line, to the error stream and to `/rosout`.
+rclpy's logger writes to the terminal and to a file while it holds Python's lock. A disk that is
+busy with a bag then stops every thread of the process: measured, 1.5 s for one line, and 100
+messages lost. Here a thread of its own writes the line, to the error stream and to `/rosout`.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from uwm_core.data.interop.source import (
     Layout,
     Row,
     SourceEpisode,
+    action_names,
     column_names,
     digest,
     grid_ns,
@@ -82,7 +83,7 @@ class BufferSource:
             rate_hz=require_rate(rate_hz or known, str(path)),
             cameras=cameras,
             state=state,
-            action=column_names("action", width),
+            action=action_names(width, self.embodiment),
         )
 
     def _sort(
@@ -121,22 +122,22 @@ class BufferSource:
         starts = [0, *self._ends[:-1].tolist()]
         for number, (start, stop) in enumerate(zip(starts, self._ends.tolist(), strict=True)):
             rows, source = slice(start, stop), f"{self._path.name}/{number}"
-            entry = self._records[number] if self._records else {}
             try:
-                content = self._identity(rows)
+                record = self._record(number, rows)
             except DataError as error:
                 yield unreadable(source, error)
-                continue
-            record = dataclasses.replace(
-                EpisodeRecord.from_json(entry), source=source, source_hash=content
-            )
-            yield SourceEpisode(record, self._rows(rows, wanted))
+            else:
+                yield SourceEpisode(
+                    dataclasses.replace(record, source=source), self._rows(rows, wanted)
+                )
 
-    def _identity(self, rows: slice) -> str:
-        """Hash of an episode's numbers; its pictures are too many to be read for this."""
+    def _record(self, number: int, rows: slice) -> EpisodeRecord:
+        """What is known of an episode; its numbers stand for its content, pictures are too many."""
         numbers = [self._action, *(self._arrays[key] for key in self.layout.state)]
         with readable("numbers"):
-            return digest(*(np.asarray(array[rows]) for array in numbers if array is not None))
+            known = EpisodeRecord.from_json(self._records[number] if self._records else {})
+            content = digest(*(np.asarray(array[rows]) for array in numbers if array is not None))
+        return dataclasses.replace(known, source_hash=content)
 
     def _rows(self, rows: slice, wanted: Collection[str]) -> Iterator[Row]:
         for start in range(rows.start, rows.stop, BLOCK_ROWS):

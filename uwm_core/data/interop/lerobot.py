@@ -32,6 +32,7 @@ from uwm_core.data.interop.source import (
     column_names,
     digest,
     grid_ns,
+    readable,
     unreadable,
 )
 from uwm_core.data.interop.video import pictures_at
@@ -137,9 +138,10 @@ class LerobotSource:
 
     def _record(self, place: Place) -> EpisodeRecord:
         """What this project wrote of the episode, unless others changed the data set since."""
-        entries = self._extra.get("episodes", [])
-        if place.number < len(entries) and entries[place.number]["steps"] == place.length:
-            return EpisodeRecord.from_json(entries[place.number])
+        with readable(fmt.EXTRA):
+            entries = self._extra.get("episodes", [])
+            if place.number < len(entries) and entries[place.number]["steps"] == place.length:
+                return EpisodeRecord.from_json(entries[place.number])
         return EpisodeRecord()
 
     def _rows(

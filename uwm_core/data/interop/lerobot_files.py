@@ -117,7 +117,8 @@ class DataFiles:
 
 def _png(image: npt.NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG", compress_level=6)
+    # More effort makes pictures with camera noise a sixth smaller, in three times the time.
+    Image.fromarray(image).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 

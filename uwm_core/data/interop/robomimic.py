@@ -23,6 +23,7 @@ from uwm_core.data.interop.source import (
     Layout,
     Row,
     SourceEpisode,
+    action_names,
     column_names,
     digest,
     grid_ns,
@@ -113,15 +114,16 @@ class RobomimicSource:
             if demo["actions"].ndim != 2:
                 raise DataError(f"{path}: actions must be (n, D), are {demo['actions'].shape}")
             self._libero = "problem_info" in data.attrs
-            embodiment = data.attrs.get(EMBODIMENT)
+            text = data.attrs.get(EMBODIMENT)
+            embodiment = Embodiment.parse(text, str(path)) if text else None
             layout = Layout(
                 name=_json(data.attrs, "env_args").get("env_name") or path.stem,
                 rate_hz=self._rate(path, data.attrs),
                 cameras=cameras,
                 state=state,
-                action=column_names("action", demo["actions"].shape[1]),
+                action=action_names(demo["actions"].shape[1], embodiment),
             )
-            return layout, Embodiment.parse(embodiment, f"{path}") if embodiment else None
+            return layout, embodiment
 
     def _rate(self, path: Path, attrs: Any) -> float:
         known = _json(attrs, "env_args").get("env_kwargs", {}).get("control_freq")

@@ -170,6 +170,13 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def action_names(size: int, embodiment: Embodiment | None) -> tuple[str, ...]:
+    """Names of an action's columns: those of the robot that the data carry, if it is theirs."""
+    if embodiment is not None and embodiment.action_size == size:
+        return embodiment.action_names
+    return column_names("action", size)
+
+
 @contextlib.contextmanager
 def readable(what: str) -> Iterator[None]:
     """Turn what a library says of damaged data into an error of ours.

@@ -112,6 +112,7 @@ def test_a_store_goes_out_and_comes_back_the_same(store, tmp_path, assert_same):
     export_buffer(Selection.of(store), tmp_path / "b.zarr")
     back = import_source(BufferSource(tmp_path / "b.zarr"), tmp_path / "back.zarr")
     assert_same(store, Store.open(back.store))
+    assert back.notes == ()
 
 
 def test_what_is_written_is_what_uwm_reads(store, tmp_path):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from uwm_core.data.interop.derive import derive
 from uwm_core.data.interop.fit import Fit
-from uwm_core.data.interop.source import Layout, Row, column_names, key_of
+from uwm_core.data.interop.source import Layout, Row, column_names, key_of, needs
 from uwm_core.embodiment import Embodiment
-from uwm_core.errors import DataError, UnknownNameError
+from uwm_core.errors import DataError, UnknownNameError, UwmError
 
 LAYOUT = Layout(
     name="Their Robot",
@@ -111,6 +111,11 @@ def test_columns_that_bear_the_robots_names_come_in_its_order(order):
 def test_what_does_not_fit_is_named(robot, change, names, says):
     with pytest.raises((DataError, UnknownNameError), match=says):
         Fit.of(dataclasses.replace(LAYOUT, **change), robot, names)
+
+
+def test_a_missing_library_is_named_with_what_brings_it():
+    with pytest.raises(UwmError, match=r"needs 'no_such_library'.*uwm_ros\[interop\]"):
+        needs("no_such_library")
 
 
 @given(st.text(min_size=1))

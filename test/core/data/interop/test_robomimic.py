@@ -145,11 +145,12 @@ def test_a_bad_demo_is_refused_or_listed_and_leaves_no_row(robomimic_file, tmp_p
     assert (tmp_path / "robot.yaml").read_text() == store.embodiment.to_yaml()
 
 
-def test_a_store_goes_out_and_comes_back_the_same(store, tmp_path, assert_same):
+def test_a_store_goes_out_and_comes_back_the_same(store, tmp_path, assert_same, capsys):
     out, back = tmp_path / "out.hdf5", tmp_path / "back.zarr"
     assert main(["export", "robomimic", str(store.path), "-o", str(out), "-q"]) == 0
     assert main(["import", "robomimic", str(out), "-o", str(back), "-q"]) == 0
     assert_same(store, Store.open(back))
+    assert "note" not in capsys.readouterr().err
 
 
 def test_what_is_written_is_what_robomimic_reads(store, tmp_path):

@@ -20,7 +20,9 @@ from uwm_core.cli.main import main
 from uwm_core.data.interop.importing import ImportConfig, import_source
 from uwm_core.data.interop.video import VideoCoding, VideoWriter, read_video
 from uwm_core.data.interop.videos import CLOCK_S, VideoFolder, VideosOptions, cropped, resampled
+from uwm_core.data.mixture import Source, mix
 from uwm_core.data.store import Store
+from uwm_core.data.windows import ROLES, cut_windows
 from uwm_core.errors import DataError, UnknownNameError
 
 av = pytest.importorskip("av")
@@ -91,6 +93,21 @@ def test_all_but_the_camera_is_absent(tmp_path, robot, numbered):
         assert not store.mask(key).any()
     assert np.isnan(store.array("action")[:]).all()
     assert "wrist is absent in every step" in report.notes
+
+
+def test_films_give_video_windows_beside_a_robots_own(tmp_path, robot, numbered, make_store):
+    lift = make_store(tmp_path / "lift.zarr")
+    write_video(tmp_path / "v/a.mp4", numbered[0], range(0, 1000, 50))
+    folder = VideoFolder([tmp_path / "v"], robot, VideosOptions(camera="front"))
+    films = Store.open(import_source(folder, tmp_path / "films.zarr").store)
+    both = mix([Source.of_store(store, views=["front"]) for store in (lift, films)])
+    windows = cut_windows(
+        both.steps.episodes, history=1, chunk=2, hold=False, valid=both.steps.validity
+    )
+    of_films = windows.store == 1
+    assert {ROLES[role] for role in windows.role[of_films]} == {"video"}
+    # A window of 2 * 1 + 2 - 1 = 3 steps begins at any but the last two.
+    assert of_films.sum() == films.steps - 2
 
 
 def test_the_task_is_beside_the_video_else_in_its_name(tmp_path, robot, numbered):
