@@ -195,5 +195,5 @@ def test_a_command_relative_to_the_state_is_refused_and_a_state_reached_is_not()
     reached = dataclasses.replace(channel, at="next_tick")
     others = {"gripper_width": EMBODIMENT.action["gripper_width"]}
     Rules(dataclasses.replace(EMBODIMENT, action={"joint_target": reached, **others}))
-    with pytest.raises(UwmError, match="joint_target .* relative to joint_pos"):
+    with pytest.raises(UwmError, match=r"joint_target .* relative to joint_pos"):
         Rules(dataclasses.replace(EMBODIMENT, action={"joint_target": channel, **others}))

@@ -26,9 +26,7 @@ Other = TypeVar("Other")
 Vectors = Mapping[str, npt.NDArray[np.float32]]
 
 
-def complete(
-    embodiment: Embodiment, steps: Iterator[Step | Other], *, whole: bool = False
-) -> Iterator[Step | Other]:
+def complete(embodiment: Embodiment, steps: Iterator[Step | Other]) -> Iterator[Step | Other]:
     """Turn the action streams of a grid's steps into the actions that the embodiment names.
 
     A step whose action is the state of the next tick needs that tick: the last step before a hole
@@ -38,7 +36,6 @@ def complete(
         embodiment: Says what the actions are.
         steps: Steps in order of time, their actions as sampled at their own ticks; anything else
             among them is passed on, and ends the run of steps before it.
-        whole: Keep a step without a next tick, without any action, instead of leaving it out.
 
     Yields:
         The same with complete actions; where nothing is to be done, the very same steps.
@@ -51,8 +48,6 @@ def complete(
     waiting: Step | None = None
     for step in steps:
         if not isinstance(step, Step):
-            if whole and waiting is not None:
-                yield _with(waiting, {})
             waiting = None
             yield step
             continue
@@ -63,8 +58,6 @@ def complete(
             reached = {**waiting.action, **{key: step.action[key] for key in later}}
             yield _with(waiting, _relative_step(channels, reached, waiting.state))
         waiting = step
-    if whole and waiting is not None:
-        yield _with(waiting, {})
 
 
 def _with(step: Step, action: Vectors) -> Step:

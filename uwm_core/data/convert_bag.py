@@ -129,7 +129,7 @@ class Episodes:
                     source_span=(begin_ns, end_ns) if several else None,
                     source_goes_on=goes_on,
                     notes=(*record.notes, *self._notes(trouble)),
-                    sync={key: stream.to_json() for key, stream in measured.items()},
+                    sync={key: s.to_json() for key, s in measured.items() if s.messages},
                 )
             )
             self._writer.commit()
@@ -218,8 +218,7 @@ class BagConversion:
     def _rows(self) -> Iterator[Row]:
         """Ticks that are in an episode which is wanted and is not in the store yet."""
         grid, after_ns = self._plan.grid.grid, self._plan.after_ns
-        steps = self._plan.grid.steps(self._seen)
-        for item in complete(self._plan.embodiment, steps, whole=self._plan.holes == "mask"):
+        for item in complete(self._plan.embodiment, self._plan.grid.steps(self._seen)):
             span = self._plan.spans.at(item.stamp_ns + grid.shift_ns)
             if span is None or (after_ns is not None and item.stamp_ns <= after_ns):
                 continue
@@ -269,11 +268,9 @@ class BagConversion:
     def _hole(self, hole: Hole, images: dict[str, Coded], trouble: Trouble) -> None:
         """Keep what is there if that is wanted, else wait for what follows."""
         if self._plan.holes == "mask" and self._steps and hole.partial is not None:
-            channels = self._plan.embodiment.action.values()
-            # A difference to a state that may be absent, or the state at this tick where the next
-            # one's is meant, is not what was recorded.
-            made = any(channel.relative_to or channel.at == "next_tick" for channel in channels)
-            action = {} if made else hole.partial.action
+            relative = any(channel.relative_to for channel in self._plan.embodiment.action.values())
+            # A difference to a state that may be absent is not what was recorded.
+            action = {} if relative else hole.partial.action
             self._add(dataclasses.replace(hole.partial, action=action), images, trouble)
             self._masked.append(dataclasses.replace(hole, partial=None))
             return

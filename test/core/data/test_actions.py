@@ -89,15 +89,6 @@ def test_no_action_reaches_over_a_hole_or_a_missing_tick():
     assert found[2] is hole
 
 
-def test_where_the_grid_stays_whole_a_step_without_a_next_tick_has_no_action():
-    rows = np.arange(21, dtype=np.float32).reshape(3, 7)
-    hole = SimpleNamespace(stamp_ns=3 * PERIOD)
-    items = [*walk(rows), hole, *walk(rows, start=4)]
-    found = list(complete(with_joints(), iter(items), whole=True))
-    assert [item.stamp_ns // PERIOD for item in found] == list(range(7))
-    assert [bool(step.action) for step in found if step is not hole] == [1, 1, 0, 1, 1, 0]
-
-
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_deltas_lead_along_the_recorded_path(seed):
