@@ -129,7 +129,7 @@ class Episodes:
                     source_span=(begin_ns, end_ns) if several else None,
                     source_goes_on=goes_on,
                     notes=(*record.notes, *self._notes(trouble)),
-                    sync={key: stream.to_json() for key, stream in measured.items()},
+                    sync={key: s.to_json() for key, s in measured.items() if s.messages},
                 )
             )
             self._writer.commit()
