@@ -21,7 +21,7 @@ from uwm_core.data.bag import BagReader
 from uwm_core.data.grid import BagGrid, Hole, sentences
 from uwm_core.data.inspect import ColumnRange, column_ranges, summarize
 from uwm_core.data.messages import NS_PER_S
-from uwm_core.data.store import EpisodeRecord, Store
+from uwm_core.data.store import Episode, EpisodeRecord, Store
 from uwm_core.data.sync import Bins, StreamSync
 from uwm_core.data.topics import embodiment_of
 from uwm_core.data.tracking import check_tracking
@@ -44,6 +44,7 @@ class EpisodeReport:
         streams: What was measured of its streams, by key; empty for stores that were imported.
         tracking: Sentences about actions that do not lead to the states.
         over_time: The streams second by second, where a bag was read.
+        values: Its states and actions, where a bag was read.
     """
 
     index: int
@@ -52,6 +53,7 @@ class EpisodeReport:
     streams: dict[str, StreamSync]
     tracking: tuple[str, ...] = ()
     over_time: dict[str, Bins] = dataclasses.field(default_factory=dict, compare=False)
+    values: Episode | None = dataclasses.field(default=None, compare=False)
 
     def warnings(self, embodiment: Embodiment) -> list[str]:
         """What a person should look at, in sentences."""
@@ -167,14 +169,17 @@ def report_bag(path: Path | str, embodiment: Embodiment | None = None) -> Report
             counts=grid.counts,
             notes=tuple([*sentences(grid.grid.trouble()), *(f"hole: {h.reason}" for h in holes)]),
         )
-        state, action = _table(steps, "state"), _table(steps, "action")
+        values = _values(record, steps, embodiment)
+        no_state = np.empty((len(steps), 0), np.float32)
+        state = np.concatenate([no_state, *values.state.values()], axis=1)
         entry = EpisodeReport(
             index=0,
             record=record,
             duration_s=(end_ns - begin_ns) / NS_PER_S,
             streams=grid.grid.sync.streams(begin_ns, end_ns),
-            tracking=tracking_sentences(embodiment, action, state),
+            tracking=tracking_sentences(embodiment, values.action, state),
             over_time=grid.grid.sync.over_time(begin_ns, end_ns),
+            values=values,
         )
         return Report(
             source=str(path),
@@ -182,7 +187,7 @@ def report_bag(path: Path | str, embodiment: Embodiment | None = None) -> Report
             episodes=(entry,),
             ranges=(
                 *column_ranges("state", embodiment.state_names, state),
-                *column_ranges("action", embodiment.action_names, action),
+                *column_ranges("action", embodiment.action_names, values.action),
             ),
             size_bytes=reader.size_bytes,
         )
@@ -205,10 +210,17 @@ def _walk(path: Path | str, grid: BagGrid, embodiment: Embodiment) -> tuple[list
     return steps, [hole for hole in holes if hole.stamp_ns < steps[-1].stamp_ns]
 
 
-def _table(steps: Sequence[Step], what: str) -> npt.NDArray[np.float32]:
-    """Rows of state or action: (n, columns)."""
-    rows = [list(getattr(step, what).values()) for step in steps]
-    return np.stack([np.concatenate(row) if row else np.empty(0, np.float32) for row in rows])
+def _values(record: EpisodeRecord, steps: Sequence[Step], embodiment: Embodiment) -> Episode:
+    """States and actions of the steps; actions that there are none of are NaN, as in a store."""
+    blank = np.full(embodiment.action_size, np.nan, np.float32)
+    rows = [np.concatenate(list(step.action.values())) if step.action else blank for step in steps]
+    return Episode(
+        record=record,
+        stamp_ns=np.array([step.stamp_ns for step in steps], np.int64),
+        images={},
+        state={key: np.stack([step.state[key] for step in steps]) for key in embodiment.state},
+        action=np.stack(rows),
+    )
 
 
 def tracking_sentences(

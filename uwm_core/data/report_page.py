@@ -228,7 +228,8 @@ def _details(report: Report, embodiment: Embodiment, read: Callable[[int], Episo
     for number in pick_episodes(len(report.episodes), MAX_CURVES):
         entry = report.episodes[number]
         drawn = _time_plots(entry)
-        drawn += _value_plots(embodiment, read(entry.index)) if read is not None else []
+        values = read(entry.index) if read is not None else entry.values
+        drawn += _value_plots(embodiment, values) if values is not None else []
         told = "".join(
             f'<p class="bad">{_text(sentence)}</p>' for sentence in entry.warnings(embodiment)
         )
