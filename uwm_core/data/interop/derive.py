@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from uwm_core.data.interop.source import Layout, key_of
 from uwm_core.embodiment import Embodiment, Gripper, JointLimits, Safety
 from uwm_core.errors import DataError
-from uwm_core.streams import ActionChannel, Camera, Vector
+from uwm_core.streams import ARRAY, ActionChannel, Camera, Vector
 
 # Wider than any number that data hold, so that a derived limit never looks like a measured one.
 ANY = 1e6
@@ -98,9 +98,11 @@ def _state(layout: Layout, keys: Mapping[str, str]) -> dict[str, Vector]:
         keys[key]: Vector(
             topic=f"unknown/{keys[key]}",
             rate_hz=layout.rate_hz,
+            type=ARRAY,
             names=names,
-            field="effort",  # the only field of a JointState whose values may be unitless
+            field="data",
             unit="unitless",
+            clock="receive",
             max_age_s=2 / layout.rate_hz,
         )
         for key, names in layout.state.items()
@@ -112,11 +114,13 @@ def _action(layout: Layout) -> dict[str, ActionChannel]:
         "action": ActionChannel(
             topic="unknown/action",
             rate_hz=layout.rate_hz,
+            type=ARRAY,
             names=layout.action,
-            field="effort",
+            field="data",
             unit="unitless",
+            clock="receive",
             max_age_s=2 / layout.rate_hz,
             command_topic="unknown/command",
-            command_type="trajectory_msgs/msg/JointTrajectory",
+            command_type=ARRAY,
         )
     }
