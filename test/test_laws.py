@@ -56,7 +56,7 @@ NEVER = [
 STARTS_WITHOUT = [
     *[
         (f"uwm_ros.nodes.{node}", "torch")
-        for node in ("executor", "recorder", "sim_robot", "teleop")
+        for node in ("executor", "recorder", "sim_robot", "scripted_teleop", "teleop", "replay")
     ],
     *[
         (f"uwm_core.{name}", without)

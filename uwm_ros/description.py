@@ -141,6 +141,33 @@ class RecordOptions(StackOptions):
     sim: bool = _argument(False, "start the simulated arm too")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TeleopOptions(StackOptions):
+    """A person that drives by Twist and Joy."""
+
+    speed_m_s: float = _argument(0.15, "speed of the hand at full deflection")
+    turn_rad_s: float = _argument(0.6, "turning speed of the hand at full deflection")
+    frame: str = _argument("base", "axes that deflections are along: base or hand")
+    deadman_button: int = _argument(-1, "button of joy that must be held; -1: none")
+    gripper_button: int = _argument(0, "button of joy that opens and closes; -1: none")
+    joy_axes: str = _argument("", "axes of joy for x y z roll pitch yaw: '1 0 4 - - 3'; '': none")
+    executor_autostart: bool = _argument(False, "no call of executor/run is needed")
+    record: bool = _argument(False, "start the recorder too")
+    directory: str = _argument("episodes", "folder that the bags go to")
+    task: str = _argument("", "task sentence of episodes that a button starts")
+    sim: bool = _argument(False, "start the simulated arm too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayOptions(StackOptions):
+    """A recorded episode that drives."""
+
+    store: str = _argument("", "store that the episode is in: folder or URL")
+    episode: int = _argument(0, "number of the episode, counted from 0")
+    executor_autostart: bool = _argument(False, "move at once, without a call of executor/run")
+    sim: bool = _argument(False, "start the simulated arm too")
+
+
 def sim_stack(options: SimOptions) -> tuple[Process, ...]:
     """The simulated arm with its cameras and controllers."""
     size: dict[str, Value] = {
@@ -195,8 +222,32 @@ def record_stack(options: RecordOptions) -> tuple[Process, ...]:
             write[name] = entries
     processes = [options.process("recorder", **write)]
     if options.teleop:
-        processes.append(options.process("teleop", mode=options.teleop_mode, seed=options.seed))
+        processes.append(
+            options.process("scripted_teleop", mode=options.teleop_mode, seed=options.seed)
+        )
     return (*(_sim_beside(options, options.seed) if options.sim else ()), *processes)
+
+
+def teleop_stack(options: TeleopOptions) -> tuple[Process, ...]:
+    """Teleoperation and executor; with options, the recorder and the simulated arm."""
+    names = ("speed_m_s", "turn_rad_s", "frame", "deadman_button", "gripper_button", "joy_axes")
+    processes = [
+        options.process("teleop", **{name: getattr(options, name) for name in names}),
+        options.process("executor", autostart=options.executor_autostart),
+    ]
+    if options.record:
+        write = {"directory": options.directory, "task": options.task}
+        processes.append(options.process("recorder", **write))
+    return (*(_sim_beside(options) if options.sim else ()), *processes)
+
+
+def replay_stack(options: ReplayOptions) -> tuple[Process, ...]:
+    """An episode's actions and the executor; with an option, the simulated arm."""
+    processes = (
+        options.process("replay", store=options.store, episode=options.episode),
+        options.process("executor", autostart=options.executor_autostart),
+    )
+    return (*(_sim_beside(options) if options.sim else ()), *processes)
 
 
 @dataclass(frozen=True)
@@ -210,7 +261,9 @@ class Stack:
 STACKS = {
     "policy": Stack(PolicyOptions, policy_stack),
     "record": Stack(RecordOptions, record_stack),
+    "replay": Stack(ReplayOptions, replay_stack),
     "sim": Stack(SimOptions, sim_stack),
+    "teleop": Stack(TeleopOptions, teleop_stack),
 }
 
 

@@ -12,14 +12,18 @@ from uwm_ros.description import (
     PolicyOptions,
     Process,
     RecordOptions,
+    ReplayOptions,
     SimOptions,
+    TeleopOptions,
     dds_profile_variable,
     environment,
     help_of,
     parse_options,
     policy_stack,
     record_stack,
+    replay_stack,
     sim_stack,
+    teleop_stack,
 )
 
 
@@ -36,7 +40,14 @@ def test_policy_stack_is_policy_executor_imagination_and_on_request_the_simulate
 def test_record_stack_is_the_recorder_and_on_request_teleoperation_and_arm():
     assert nodes(record_stack(RecordOptions())) == ["recorder"]
     everything = record_stack(RecordOptions(teleop=True, sim=True))
-    assert nodes(everything) == ["sim_robot", "recorder", "teleop"]
+    assert nodes(everything) == ["sim_robot", "recorder", "scripted_teleop"]
+
+
+def test_a_person_and_a_replay_drive_through_the_executor():
+    assert nodes(teleop_stack(TeleopOptions())) == ["teleop", "executor"]
+    everything = teleop_stack(TeleopOptions(sim=True, record=True))
+    assert nodes(everything) == ["sim_robot", "teleop", "executor", "recorder"]
+    assert nodes(replay_stack(ReplayOptions(sim=True))) == ["sim_robot", "replay", "executor"]
 
 
 def test_the_arm_does_not_move_by_itself_unless_told():

@@ -56,6 +56,8 @@ sys.exit(service.run())
 ARGUMENTS = {
     "policy": {"namespace": "cell/left", "task": "1", "sim": "true", "remap": "a:=b", "seed": "7"},
     "record": {"teleop": "true", "sim": "1", "directory": "a: b", "extra_topics": "/tf,/clock"},
+    "replay": {"sim": "true", "store": "a b", "episode": "3"},
+    "teleop": {"sim": "true", "record": "true", "deadman_button": "4", "joy_axes": "1 0 - - - -"},
     "sim": {"embodiment": "fr3", "image_height": "96"},
 }
 

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of the scripted teleoperation, on a real graph with a robot that always obeys."""
+"""Laws of teleoperation by a person, on a real graph: simulated arm, executor, devices."""
+
+import contextlib
+import dataclasses
+import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,132 +12,199 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("uwm_ros.msg")
 
-from sensor_msgs.msg import JointState
+from geometry_msgs.msg import Twist
+from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Float32
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from uwm_core.data.messages import header_ns
 from uwm_core.embodiment import Embodiment
-from uwm_core.sim import fr3
-from uwm_ros.msg import SimTask
-from uwm_ros.nodes.teleop import Teleop
-from uwm_ros.operator.client import GraphError, Operator
+from uwm_core.sim.kinematics import tcp_pose
+from uwm_ros.bridge.chunks import to_chunk
+from uwm_ros.bridge.clock import to_ns
+from uwm_ros.bringup import Bringup
+from uwm_ros.description import SimOptions, TeleopOptions, sim_stack, teleop_stack
+from uwm_ros.logic.limits import Limits
+from uwm_ros.logic.trajectory import Trajectory
+from uwm_ros.msg import ActionChunk as ActionChunkMessage
+from uwm_ros.msg import ExecutorStatus
+from uwm_ros.srv import ResetSim
 
-EMBODIMENT = Embodiment.load("fr3_sim")
-ARM = EMBODIMENT.action["joint_target"]
-GRIPPER = EMBODIMENT.action["gripper_width"]
+FR3 = Embodiment.load("fr3_sim")
+LIMITS = Limits.of(FR3)
+ARM, GRIPPER = FR3.action["joint_target"], FR3.action["gripper_width"]
+STILL_M = 0.0005
 
 
-class Arm:
-    """Says that the arm is at home and the cube before it, for as long as it is asked to."""
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    """The simulated arm's embodiment, patient: a loaded machine is slow, ages have their own laws.
 
-    def __init__(self, graph):
-        self.graph, self.silent = graph, False
-        node = graph.node
-        self.joints = node.create_publisher(JointState, EMBODIMENT.state["joint_pos"].topic, 10)
-        self.fingers = node.create_publisher(
-            JointState, EMBODIMENT.state["gripper_width"].topic, 10
-        )
-        self.task = node.create_publisher(SimTask, "sim/task", 10)
-        node.create_timer(0.01, self.publish)
+    Yields its path while the simulated arm runs.
+    """
+    state = {key: dataclasses.replace(spec, max_age_s=2.0) for key, spec in FR3.state.items()}
+    safety = dataclasses.replace(FR3.safety, max_observation_age_s=2.0, max_chunk_age_s=4.0)
+    folder = tmp_path_factory.mktemp("teleop")
+    path = folder / "patient.yaml"
+    path.write_text(dataclasses.replace(FR3, state=state, safety=safety).to_yaml())
+    options = SimOptions(embodiment=str(path), image_height=32, image_width=32)
+    with Bringup(sim_stack(options), folder / "log"):
+        yield path
 
-    def publish(self):
-        if self.silent:
-            return
-        stamp = self.graph.node.get_clock().now().to_msg()
-        # Back to front: joints are known by their names.
-        joints = JointState(name=list(reversed(fr3.ARM_JOINTS)))
-        joints.position, joints.velocity = list(reversed(fr3.HOME_RAD)), [0.0] * 7
-        fingers = JointState(name=list(fr3.FINGER_JOINTS), position=[0.04, 0.04])
-        task = SimTask()
-        task.cube_pose.position.x, task.cube_pose.position.z = 0.5, 0.02
-        task.cube_pose.orientation.w = 1.0
-        for message, publisher in (
-            (joints, self.joints), (fingers, self.fingers), (task, self.task),
-        ):  # fmt: skip
-            message.header.stamp = stamp
-            publisher.publish(message)
+
+class Person:
+    """Devices of a person, and eyes on what comes of them."""
+
+    def __init__(self, graph, stack, spec):
+        self.graph, self.stack, self.spec = graph, stack, spec
+        self.labels = graph.listen(JointState, ARM.topic)
+        self.chunks = graph.listen(ActionChunkMessage, "policy/action_chunk")
+        self.commands = graph.listen(JointTrajectory, ARM.command_topic)
+        self.gripper = graph.listen(Float32, GRIPPER.command_topic)
+        self.joints = graph.listen(JointState, FR3.state["joint_pos"].topic)
+        self.status = graph.listen(ExecutorStatus, "executor/status")
+        self._twist = graph.node.create_publisher(Twist, "spacenav/twist", 10)
+        self._joy = graph.node.create_publisher(Joy, "joy", 10)
+        self.wish, self.buttons = None, None
+        graph.node.create_timer(0.02, self._speak)
+
+    def _speak(self):
+        if self.wish is not None:
+            message = Twist()
+            message.linear.x, message.linear.y, message.linear.z = self.wish
+            self._twist.publish(message)
+        if self.buttons is not None:
+            self._joy.publish(Joy(buttons=self.buttons))
+
+    def drive(self, **parameters):
+        """Reset the arm, bring teleoperation and executor up, and run."""
+        self.graph.call(ResetSim, "sim/reset", ResetSim.Request(seed=1))
+        options = TeleopOptions(embodiment=str(self.spec), **parameters)
+        self.stack.enter_context(Bringup(teleop_stack(options), self.spec.parent / "log"))
+        self.graph.connected(self._twist)
+        self.graph.connected(self._joy)
+        self.graph.wait(lambda: self.graph.call(Trigger, "executor/run").success, "the run")
+        self.reaches("running")
+
+    def reaches(self, state):
+        self.graph.wait(lambda: self.status and self.status[-1].state == state, f"state {state}")
+
+    def hand(self):
+        message = self.joints[-1]
+        named = dict(zip(message.name, message.position, strict=True))
+        return tcp_pose(np.array([named[name] for name in FR3.arm_joints]))[:3, 3]
+
+    def goes(self, way, least_m=0.03):
+        start, way = self.hand(), np.array(way)
+        self.graph.wait(lambda: (self.hand() - start) @ way > least_m, f"{way}")
+        return self.hand() - start
+
+    def rests(self):
+        """Wait until a good many joint states in a row are of one place."""
+
+        def still():
+            count = len(self.joints)
+            before = self.hand()
+            self.graph.wait(lambda: len(self.joints) > count + 100, "joint states")
+            return np.abs(self.hand() - before).max() < STILL_M
+
+        self.graph.wait(still, "the rest")
 
 
 @pytest.fixture
-def outputs(graph):
-    """What the teleoperation publishes: labels, commands, gripper."""
-    return (
-        graph.listen(JointState, ARM.topic),
-        graph.listen(JointTrajectory, ARM.command_topic),
-        graph.listen(Float32, GRIPPER.command_topic),
-    )
+def person(graph, spec):
+    with contextlib.ExitStack() as stack:
+        person = Person(graph, stack, spec)
+        graph.wait(lambda: person.joints, "the simulated arm")
+        yield person
 
 
-def built(graph, **parameters):
-    return graph.add(Teleop, parameters=parameters)
+@pytest.mark.parametrize("way", [(1.0, 0, 0), (0, -1.0, 0), (0, 0, 1.0)])
+def test_a_twist_moves_the_hand_that_way_and_letting_go_stops_it(person, way):
+    person.drive()
+    person.wish = way
+    moved = person.goes(way)
+    assert np.linalg.norm(moved - (moved @ way) * np.array(way)) < 0.02
+    person.wish = None  # the device falls silent: nobody says stop
+    person.rests()
+    person.reaches("running")
 
 
-def begin(graph):
-    """Start as soon as the arm is heard."""
-    graph.wait(lambda: graph.call(Trigger, "teleop/start").success, "the start")
+def test_the_label_is_what_was_commanded_and_the_commands_keep_every_limit(person):
+    person.drive()
+    person.wish = (0.7, 0.7, 0)
+    person.goes((0.7, 0.7, 0))
+    person.wish = (0, 0, 0)
+    person.rests()
+    chunks = {header_ns(m): to_chunk(m) for m in list(person.chunks)}
+    labels = {header_ns(m): m for m in list(person.labels)}
+    both = sorted(set(chunks) & set(labels))
+    assert len(both) > 20
+    columns = [chunks[both[0]].names.index(name) for name in FR3.arm_joints]
+    for moment_ns in both:
+        assert list(labels[moment_ns].name) == list(FR3.arm_joints)
+        said = np.array(labels[moment_ns].position, np.float32)
+        assert (said == chunks[moment_ns].actions[0, columns]).all()
+    # What the controller was sent is where the label says the arm is to be, at that moment.
+    curves = [curve(m) for m in list(person.commands)]
+    for plan, following in itertools.pairwise(curves):
+        assert plan.violations(LIMITS) == []
+        for moment_ns in both:
+            if plan.start_ns <= moment_ns < following.start_ns:
+                apart = np.abs(plan.sample(moment_ns)[0] - np.array(labels[moment_ns].position))
+                assert apart.max() < 0.03
 
 
-def offsets(labels, commands):
-    """Largest difference of joint targets, per moment that both were published for."""
-    sent = {header_ns(m): np.array(m.points[0].positions) for m in list(commands)}
-    pairs = [(m.position, sent.get(header_ns(m))) for m in list(labels)]
-    return [np.abs(np.array(label) - to).max() for label, to in pairs if to is not None]
+def test_releasing_the_deadman_rests_and_pressing_it_again_goes_on(person):
+    person.drive(deadman_button=1, gripper_button=-1)
+    person.wish, person.buttons = (0, 0, 1.0), [0, 1]
+    person.goes((0, 0, 1.0))
+    person.buttons = [0, 0]
+    person.rests()
+    person.buttons = [0, 1]
+    person.goes((0, 0, 1.0))
+    person.buttons = None  # the device is gone
+    person.rests()
 
 
-def span_ns(messages):
-    return header_ns(messages[-1]) - header_ns(messages[0])
+def test_a_press_closes_the_gripper_and_the_next_one_opens_it(person):
+    person.drive()
+
+    def widths():
+        return [share for share, _ in itertools.groupby(round(m.data, 3) for m in person.gripper)]
+
+    person.buttons = [0]
+    person.graph.wait(widths, "the width that is measured")
+    for count in (1, 2):
+        # A press while the executor does not run is none, so on a loaded machine it is repeated.
+        while len(widths()) <= count:
+            person.buttons, heard = [1], len(person.joints)
+            changed = partial(lambda n, m: len(widths()) > n or len(person.joints) > m + 1000,
+                              count, heard)  # fmt: skip
+            person.graph.wait(changed, "another width")
+            person.buttons = [0]
+            person.rests()
+    assert widths()[1:] == [0.0, 1.0]
 
 
-def test_label_is_clean_and_the_command_is_it_plus_noise(graph, outputs):
-    Arm(graph)
-    built(graph, noise_m=0.03, seed=19)  # its first gust blows from 0.14 s to 0.38 s
-    labels, commands, percents = outputs
-    begin(graph)
-    # By the stamps, and not by counting: a busy machine publishes less often. Gusts follow time.
-    graph.wait(lambda: labels and span_ns(labels) > 400_000_000, "0.4 s of labels")
-    graph.wait(lambda: percents, "the gripper")
-    graph.call(Trigger, "teleop/stop")
-    assert min(offsets(labels, commands)) < 1e-12  # quiet before the gust
-    assert max(offsets(labels, commands)) > 1e-4
-    assert list(labels[0].name) == list(commands[0].joint_names) == list(fr3.ARM_JOINTS)
-    assert {m.data for m in percents} == {1.0}
+def test_after_a_hold_it_starts_from_where_the_arm_is(person):
+    person.drive()
+    person.wish = (0, 1.0, 0)
+    person.goes((0, 1.0, 0))
+    assert person.graph.call(Trigger, "executor/hold").success
+    person.reaches("holding")
+    person.wish = None
+    person.rests()
+    before = person.hand()
+    person.graph.wait(lambda: person.graph.call(Trigger, "executor/run").success, "the run")
+    person.reaches("running")
+    person.rests()
+    assert np.abs(person.hand() - before).max() < 0.005
 
 
-def test_play_sends_what_it_labels(graph, outputs):
-    Arm(graph)
-    built(graph, mode="play", seed=1)
-    labels, commands, _ = outputs
-    begin(graph)
-    graph.wait(lambda: len(labels) > 20 and len(commands) > 20, "labels")
-    graph.call(Trigger, "teleop/stop")
-    assert set(offsets(labels, commands)) == {0.0}
-
-
-def test_start_without_an_arm_is_refused_and_names_what_is_missing(graph, outputs):
-    built(graph)
-    response = graph.call(Trigger, "teleop/start")
-    assert not response.success
-    for topic in ("sim/task", "franka/joint_states", "franka_gripper/joint_states"):
-        assert topic in response.message
-    assert not outputs[0]
-
-
-def test_it_stops_when_the_arm_falls_silent(graph, outputs):
-    arm = Arm(graph)
-    built(graph)
-    begin(graph)
-    graph.wait(lambda: outputs[0], "a label")
-    arm.silent = True
-    graph.wait(lambda: graph.call(Trigger, "teleop/stop").message == "was not running", "the stop")
-
-
-def test_mode_is_set_between_attempts_and_an_unknown_one_refused(graph):
-    built(graph)
-    operator = Operator(graph.node)
-    operator.set_parameters("teleop", mode="play", seed=7)
-    with pytest.raises(GraphError, match="Did you mean 'expert'"):
-        operator.set_parameters("teleop", mode="exprt")
-    with pytest.raises(GraphError, match="at least 0"):
-        operator.set_parameters("teleop", seed=-1)
+def curve(message):
+    start_ns = to_ns(message.header.stamp)
+    times_ns = np.array([start_ns + to_ns(p.time_from_start) for p in message.points])
+    positions = np.array([p.positions for p in message.points])
+    return Trajectory(times_ns, positions, np.array([p.velocities for p in message.points]))

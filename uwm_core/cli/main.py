@@ -40,6 +40,7 @@ VERBS: dict[str, Verb] = {
     "bench": Verb("uwm_core.cli.bench", "measure latency and throughput"),
     "record": Verb("uwm_ros.cli.record", "record episodes by keys, see how the streams are"),
     "doctor": Verb("uwm_ros.cli.doctor", "check topics, clocks and disk before a recording"),
+    "teleop": Verb("uwm_ros.cli.teleop", "drive the arm by the keys of a terminal"),
     "demo": Verb("uwm_ros.cli.demo", "drive the simulated arm through the ROS graph"),
     "make-checkpoint": Verb("uwm_ros.cli.make_checkpoint", "record, convert, train, from nothing"),
     "record-demos": Verb("uwm_ros.cli.record_demos", "record demonstrations through the ROS graph"),

@@ -27,6 +27,7 @@ ACTIONS: dict[str, Action] = {
     "drop": Action("uwm_core.cli.store_drop", "move chosen episodes to the store's trash"),
     "relabel": Action("uwm_core.cli.store_relabel", "change task, outcome or role of episodes"),
     "verify": Action("uwm_core.cli.store_verify", "check every byte against its checksum"),
+    "play": Action("uwm_ros.cli.store_play", "publish an episode on the ROS graph"),
     "stats": Action("uwm_core.cli.store_stats", "print sizes and the range of every column"),
 }
 

@@ -35,8 +35,8 @@ class _Scalar:
 
     publisher: Publisher[Float32]
     scale: float
+    gate: Gate
     schedule: Schedule = dataclasses.field(default_factory=Schedule)
-    gate: Gate = dataclasses.field(default_factory=lambda: Gate(_DEAD_BAND, _RESEND_S))
 
 
 class Commands:
@@ -56,7 +56,9 @@ class Commands:
                 )
             else:
                 publisher = node.create_publisher(Float32, channel.command_topic, reliable(1))
-                self._scalars[key] = _Scalar(publisher, channel.scale)
+                # A command may be the recorded label too, which must not become absent by its age.
+                gate = Gate(_DEAD_BAND, min(_RESEND_S, channel.max_age_s / 2))
+                self._scalars[key] = _Scalar(publisher, channel.scale, gate)
 
     def play(
         self,

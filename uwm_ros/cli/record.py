@@ -11,10 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import select
 import sys
-import termios
-import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from uwm_ros.bringup import Bringup
 from uwm_ros.description import RecordOptions, environment, record_stack
 from uwm_ros.msg import EpisodeStatus
 from uwm_ros.operator.client import Operator, operator_on_graph
+from uwm_ros.operator.keyboard import keys
 from uwm_ros.srv import CheckStreams, NoteEpisode, StartEpisode, StopEpisode
 
 KEYS = "s start, then success  f failure  d discard  u undo  n note  c check  q quit"
@@ -46,16 +44,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Read keys until q."""
-    if not sys.stdin.isatty():
-        raise UwmError("uwm record reads keys and needs a terminal; call recorder/start instead")
-    with _recorder(args) as check, operator_on_graph(check) as operator:
+    with (
+        keys("uwm record", _LOOK_S) as read,
+        _recorder(args) as check,
+        operator_on_graph(check) as operator,
+    ):
         desk = Desk(operator, args)
-        with _keys() as read:
-            print(KEYS)
-            while (key := read()) != "q":
-                if key:
-                    print(f"\r\x1b[K{desk.press(key, read)}")
-                print(f"\r\x1b[K{desk.line()}", end="", flush=True)
+        print(KEYS)
+        while (key := read()) != "q":
+            if key:
+                print(f"\r\x1b[K{desk.press(key, read)}")
+            print(f"\r\x1b[K{desk.line()}", end="", flush=True)
         print()
     return 0
 
@@ -127,23 +126,6 @@ def _line(prompt: str, read: Callable[[], str]) -> str:
 
 def _width() -> int:
     return os.get_terminal_size().columns - 1 if sys.stdout.isatty() else 200
-
-
-@contextlib.contextmanager
-def _keys() -> Iterator[Callable[[], str]]:
-    """Keys as they are pressed; "" where none was for a moment."""
-    number = sys.stdin.fileno()
-    before = termios.tcgetattr(number)
-
-    def read() -> str:
-        ready, _, _ = select.select([number], [], [], _LOOK_S)
-        return os.read(number, 1).decode(errors="replace") if ready else ""
-
-    tty.setcbreak(number)
-    try:
-        yield read
-    finally:
-        termios.tcsetattr(number, termios.TCSADRAIN, before)
 
 
 @contextlib.contextmanager

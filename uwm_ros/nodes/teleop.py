@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scripted teleoperator on the ROS graph: what a person with a leader arm would publish.
+"""Teleoperation by a person: Twist and Joy in, short action chunks out, never a command.
 
-Reads `sim/task` (where the cube is), joint and gripper states; publishes at 50 Hz the label on the
-embodiment's action topics and the command on its command topics, so that a recorder cannot tell it
-from a person. `teleop/start` begins an attempt with the `mode` and `seed` that are set at that
-moment; `teleop/stop` ends it. It publishes nothing in between, and stops when the arm falls silent.
+In: `spacenav/twist` (deflections of -1 to 1, linear then angular), `joy` (deadman, gripper, axes by
+choice), joint states, `executor/status`. Out: `policy/action_chunk`, at 20 Hz, so that the executor
+and its limits have the last word as they have over a policy; and the label on the embodiment's
+action topics, as a leader arm would. While the executor does not run, the leader stands where the
+arm is measured: every start is from there. A device that falls silent, or a released deadman, lets
+the arm come to rest.
 """
 
 from __future__ import annotations
@@ -14,37 +16,39 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from geometry_msgs.msg import Twist
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
-from rclpy.parameter import Parameter
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Float32
-from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+from sensor_msgs.msg import Joy
 
-from uwm_core.data.messages import header_ns, vector
-from uwm_core.embodiment import ActionChannel, Embodiment, Vector
-from uwm_core.errors import UwmError
-from uwm_core.sim import fr3
-from uwm_ros.bridge.clock import now_ns, to_duration, to_stamp
+from uwm_core.data.messages import vector
+from uwm_core.embodiment import Embodiment
+from uwm_core.errors import DataError, UwmError
+from uwm_core.records import ActionChunk
+from uwm_ros.bridge.arm_state import ArmState
+from uwm_ros.bridge.chunks import to_message
+from uwm_ros.bridge.clock import now_ns
+from uwm_ros.bridge.labels import Labels
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import MatchedSubscription, reliable
 from uwm_ros.bridge.runtime import run_node
-from uwm_ros.logic.teleoperation import MODES, JointReading, Order, Pilot, PilotConfig
-from uwm_ros.msg import SimTask
+from uwm_ros.logic.edges import EdgeLog
+from uwm_ros.logic.hand_drive import FRAMES, DriveConfig, Leader, Wishes, parse_axes
+from uwm_ros.logic.judge import Rules
+from uwm_ros.logic.limits import Floats
+from uwm_ros.msg import ActionChunk as ActionChunkMessage
+from uwm_ros.msg import ExecutorStatus
 
-_FRAME = "fr3_link0"
-_STALE_NS = 200_000_000  # older joint states are not acted on
-_SILENT_NS = 1_000_000_000  # a busy machine stalls for some hundred ms; a dead arm for good
+# The executor speaks at 10 Hz; one that is silent for longer does not run for all we know.
+_SILENT_NS = 1_000_000_000
 
 
 class Teleop(Node):
-    """Publishes labels and commands while an attempt runs."""
+    """Turns what a person's devices say into chunks and labels; see the module."""
 
     def __init__(self, **options: Any) -> None:
-        """Read parameters and wait for `teleop/start`.
+        """Read parameters and wait for the arm.
 
         Args:
             **options: Passed on to `rclpy.node.Node`.
@@ -53,174 +57,141 @@ class Teleop(Node):
             UwmError: A parameter or the embodiment does not fit.
         """
         super().__init__("teleop", **options)
-        parameters = Parameters(self)
-        name = parameters.text("embodiment", "fr3_sim", "name or path of the embodiment")
-        self._noise_m = parameters.number("noise_m", 0.015, "size of a gust at the hand", 0.0, 0.1)
-        self._lead_s = parameters.number("lead_s", 0.06, "command's lead over now", 0.02, 0.5)
-        rate_hz = parameters.number("rate_hz", 50.0, "rate of labels and commands", 5.0, 200.0)
-        # These two may change between attempts.
-        self.declare_parameter(
-            "mode", "expert", ParameterDescriptor(description=f"one of {', '.join(MODES)}")
+        read = Parameters(self)
+        self._embodiment = Embodiment.load(
+            read.text("embodiment", "fr3_sim", "name of a bundled embodiment, or a path")
         )
-        self.declare_parameter("seed", 0, ParameterDescriptor(description="of the motion"))
-        self._check(self.get_parameters(["mode", "seed"]), fail=True)
-        self.add_on_set_parameters_callback(lambda changed: self._check(changed, fail=False))
-        self._embodiment = Embodiment.load(name)
-        self._pilot: Pilot | None = None
-        self._lead = to_duration(round(self._lead_s * 1e9))
-        self._arm, self._hand = self._action_channels()
-        self._joints: JointReading | None = None
-        self._stale_since_ns: int | None = None
-        self._gripper_m: float | None = None
-        self._task: SimTask | None = None
+        rate_hz = read.number("rate_hz", 20.0, "rate of chunks and labels", 5.0, 100.0)
+        config = _config(read)
+        self._rules = _drivable(self._embodiment)
+        self._wishes = Wishes(config)
+        self._leader = Leader(self._embodiment, config.frame)
+        self._arm = ArmState(self, self._embodiment)
+        self._status: tuple[str, int] = ("", 0)
+        self._wanted: dict[str, float | None] = dict.fromkeys(self._rules.scalars.values())
+        self._moved_ns: int | None = None
+        self._sequence = 0
+        self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
+        self._labels = Labels(self, self._embodiment)
+        self._chunks = self.create_publisher(ActionChunkMessage, "policy/action_chunk", reliable(2))
         self._subscribe()
-        self._label = self.create_publisher(JointState, self._arm.topic, reliable())
-        self._command = self.create_publisher(JointTrajectory, self._arm.command_topic, reliable())
-        topics = dict.fromkeys((self._hand.topic, self._hand.command_topic))
-        self._grippers = [self.create_publisher(Float32, topic, reliable()) for topic in topics]
-        self.create_service(Trigger, "teleop/start", self._start)
-        self.create_service(Trigger, "teleop/stop", self._stop)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0 / rate_hz, self._act, clock=steady)
+        self.create_timer(1.0 / rate_hz, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def _act(self) -> None:
-        """Publish one label and one command, if an attempt runs."""
-        if self._pilot is None or self._task is None or self._joints is None:
-            return
+    def _tick(self) -> None:
+        """Move the leader, say where it will be and where it is."""
         now = now_ns(self)
-        if now - self._joints.stamp_ns > _STALE_NS:
-            self._wait_for_arm(now)
+        measured, age_s = self._arm.at(now)
+        if measured is None or age_s > self._arm.max_age_s:
+            text = f"nothing is sent: {self._arm.trouble or 'no fresh joint state'}"
+            self._edges.update("arm", bad=True, text=f"{text} on {self._arm.topic}")
+            self._moved_ns = None
             return
-        self._stale_since_ns = None
-        gripper_m = 0.0 if self._gripper_m is None else self._gripper_m
-        order = self._pilot.order(now, self._joints, gripper_m, _cube_pose(self._task))
-        self._publish(order, now)
+        self._edges.update("arm", bad=False)
+        wish = self._wishes.velocity(now)
+        if self._moved_ns is None or not self._runs(now):
+            self._leader.place(measured)
+            if wish.any():
+                state = self._status[0] or "silent"
+                text = f"executor is {state}, nothing moves: call executor/run"
+                self._edges.update("executor", bad=True, text=text)
+        else:
+            self._edges.update("executor", bad=False)
+            self._leader.move(wish, (now - self._moved_ns) / 1e9)
+        self._moved_ns = now
+        self._publish(self._leader.ahead(self._embodiment.period_ns / 1e9), now)
 
-    def _wait_for_arm(self, moment_ns: int) -> None:
-        """Publish nothing on an old joint state; give up after a second.
+    def _publish(self, arm: Floats, now: int) -> None:
+        """Publish (A, J) rad from now on, and its first row as the label."""
+        columns = dict(zip(self._rules.limits.names, arm.T, strict=True))
+        for name, value in self._wanted.items():
+            width = self._embodiment.gripper.max_width_m if value is None else value
+            columns[name] = np.full(len(arm), width)
+        names = self._embodiment.action_names
+        actions = np.column_stack([columns[name] for name in names]).astype(np.float32)
+        message = to_message(ActionChunk(now, self._embodiment.period_ns, actions, names))
+        self._sequence += 1
+        message.sequence, message.embodiment = self._sequence, self._embodiment.name
+        self._chunks.publish(message)
+        self._labels.publish(dict(zip(names, actions[0], strict=True)), now)
 
-        The second counts from when it is noticed: after a stall of this very process the newest
-        state may still wait in the queue.
-        """
-        if self._stale_since_ns is None:
-            self._stale_since_ns = moment_ns
-        elif moment_ns - self._stale_since_ns > _SILENT_NS:
-            self._pilot = None
-            self.get_logger().error("stopped: no joint states for 1 s; call teleop/start again")
-
-    def _publish(self, order: Order, moment_ns: int) -> None:
-        label = JointState(name=list(fr3.ARM_JOINTS), position=order.label_rad.tolist())
-        label.header.stamp = to_stamp(moment_ns)
-        label.header.frame_id = _FRAME
-        point = JointTrajectoryPoint(
-            positions=order.executed_rad.tolist(), time_from_start=self._lead
-        )
-        command = JointTrajectory(joint_names=list(fr3.ARM_JOINTS), points=[point])
-        command.header.stamp = label.header.stamp
-        self._command.publish(command)
-        self._label.publish(label)
-        for publisher in self._grippers:
-            publisher.publish(Float32(data=order.gripper_m / self._hand.scale))
-
-    def _start(self, request: Any, response: Any) -> Any:
-        """Serve `teleop/start`."""
-        missing = [
-            topic
-            for topic, seen in (
-                ("sim/task", self._task),
-                (_stream(self._embodiment, fr3.ARM_JOINTS[0]).topic, self._joints),
-                (_stream(self._embodiment, fr3.FINGER_JOINTS[0]).topic, self._gripper_m),
-            )
-            if seen is None
-        ]
-        now = now_ns(self)
-        response.success = not missing
-        if missing:
-            response.message = f"cannot start: nothing received on {', '.join(missing)}"
-            return response
-        config = PilotConfig(
-            mode=str(self.get_parameter("mode").value),
-            seed=int(self.get_parameter("seed").value or 0),
-            noise_m=self._noise_m,
-            lead_s=self._lead_s,
-        )
-        self._pilot, self._stale_since_ns = Pilot(config, now), None
-        response.message = f"{config.mode}, seed {config.seed}"
-        self.get_logger().info(f"started: {response.message}")
-        return response
-
-    def _stop(self, request: Any, response: Any) -> Any:
-        """Serve `teleop/stop`; the arm stays at its last command."""
-        response.success = True
-        response.message = "stopped" if self._pilot else "was not running"
-        self._pilot = None
-        return response
-
-    def _check(self, changed: Sequence[Parameter[Any]], *, fail: bool) -> SetParametersResult:
-        """Refuse a mode that there is not, or a seed that is no whole number from 0 on."""
-        reason = ""
-        try:
-            for parameter in changed:
-                if parameter.name == "mode":
-                    PilotConfig(mode=str(parameter.value))
-                elif parameter.name == "seed":
-                    PilotConfig(seed=int(parameter.value))
-        except (UwmError, ValueError, TypeError) as error:
-            reason = str(error)
-        if reason and fail:
-            raise UwmError(reason)
-        return SetParametersResult(successful=not reason, reason=reason)
+    def _runs(self, now: int) -> bool:
+        state, seen_ns = self._status
+        return state == "running" and now - seen_ns <= _SILENT_NS
 
     def _subscribe(self) -> None:
-        arm = _stream(self._embodiment, fr3.ARM_JOINTS[0])
-        hand = _stream(self._embodiment, fr3.FINGER_JOINTS[0])
-        position = Vector(topic=arm.topic, rate_hz=arm.rate_hz, names=fr3.ARM_JOINTS, unit="rad",
-                          max_age_s=arm.max_age_s)  # fmt: skip
-        velocity = Vector(topic=arm.topic, rate_hz=arm.rate_hz, names=fr3.ARM_JOINTS, unit="rad/s",
-                          field="velocity", max_age_s=arm.max_age_s)  # fmt: skip
+        self.create_subscription(Twist, "spacenav/twist", self._on_twist, reliable())
+        self.create_subscription(Joy, "joy", self._on_joy, reliable())
+        self.create_subscription(ExecutorStatus, "executor/status", self._on_status, reliable())
+        for key, name in self._rules.scalars.items():
+            spec = self._embodiment.state.get(key)
+            if spec is not None:
 
-        def take_joints(message: Any, _: int) -> None:
-            self._joints = JointReading(
-                header_ns(message),
-                vector(message, position).astype(np.float64),
-                vector(message, velocity).astype(np.float64),
-            )
+                def take(message: Any, _: int, name: str = name, spec: Any = spec) -> None:
+                    self._start_from(name, message, spec)
 
-        def take_gripper(message: Any, _: int) -> None:
-            self._gripper_m = float(vector(message, hand).sum())
+                MatchedSubscription(self, spec.type, spec.topic, take, depth=1)
 
-        def take_task(message: SimTask) -> None:
-            self._task = message
-
-        MatchedSubscription(self, arm.type, arm.topic, take_joints, depth=1)
-        MatchedSubscription(self, hand.type, hand.topic, take_gripper, depth=1)
-        self.create_subscription(SimTask, "sim/task", take_task, reliable(1))
-
-    def _action_channels(self) -> tuple[ActionChannel, ActionChannel]:
-        """The arm's and the gripper's action channel of the embodiment."""
-        by_type = {channel.command_type: channel for channel in self._embodiment.action.values()}
+    def _start_from(self, name: str, message: Any, spec: Any) -> None:
+        """A gripper is left as it is measured until a button changes it."""
+        if self._wanted[name] is not None:
+            return
         try:
-            arm = by_type["trajectory_msgs/msg/JointTrajectory"]
-            return arm, by_type["std_msgs/msg/Float32"]
-        except KeyError as error:
+            self._wanted[name] = float(vector(message, spec)[0])
+        except DataError as error:
+            self._edges.update("gripper", bad=True, text=str(error))
+
+    def _on_twist(self, message: Twist) -> None:
+        linear, angular = message.linear, message.angular
+        twist = np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])
+        self._wishes.take_twist(twist, now_ns(self))
+
+    def _on_joy(self, message: Joy) -> None:
+        now = now_ns(self)
+        if not self._wishes.take_joy(message.axes, message.buttons, now):
+            return
+        if not (self._runs(now) and self._wishes.allowed(now)):
+            return
+        widest = self._embodiment.gripper.max_width_m
+        for name, value in self._wanted.items():
+            is_open = value is None or value > widest / 2
+            self._wanted[name] = 0.0 if is_open else widest
+
+    def _on_status(self, message: ExecutorStatus) -> None:
+        self._status = (str(message.state), now_ns(self))
+
+
+def _config(read: Parameters) -> DriveConfig:
+    """Read how wishes become motion."""
+    return DriveConfig(
+        speed_m_s=read.number("speed_m_s", 0.15, "of the hand at full deflection", 0.005, 0.5),
+        turn_rad_s=read.number("turn_rad_s", 0.6, "turning at full deflection", 0.02, 2.0),
+        dead_zone=read.number("dead_zone", 0.05, "deflections up to this are none", 0.0, 0.5),
+        timeout_s=read.number("timeout_s", 0.25, "a silent device wants nothing", 0.05, 1.0),
+        frame=read.text("frame", "base", "axes that deflections are along", FRAMES),
+        deadman_button=read.integer("deadman_button", -1, "held for any motion; -1: none", -1, 63),
+        gripper_button=read.integer("gripper_button", 0, "opens and closes; -1: none", -1, 63),
+        joy_axes=parse_axes(
+            read.text("joy_axes", "", "Joy axis of x y z roll pitch yaw, '1 0 4 - - 3'; '': none")
+        ),
+    )
+
+
+def _drivable(embodiment: Embodiment) -> Rules:
+    """What the embodiment allows.
+
+    Raises:
+        UwmError: If its actions are not joint targets as they are, which is what is published.
+    """
+    rules = Rules(embodiment)
+    for key, channel in embodiment.action.items():
+        if channel.relative_to or channel.open_above is not None:
             raise UwmError(
-                f"embodiment {self._embodiment.name!r} has no action sent as {error.args[0]}; "
-                "the scripted teleoperation needs one"
-            ) from None
-
-
-def _stream(embodiment: Embodiment, joint: str) -> Vector:
-    """The state stream that tells of a joint."""
-    for spec in embodiment.state.values():
-        if joint in spec.names:
-            return spec
-    raise UwmError(f"embodiment {embodiment.name!r} has no state with the joint {joint!r}")
-
-
-def _cube_pose(task: SimTask) -> np.ndarray:
-    """Cube in the base: (7,) x y z, then quaternion w x y z."""
-    at, turn = task.cube_pose.position, task.cube_pose.orientation
-    return np.array([at.x, at.y, at.z, turn.w, turn.x, turn.y, turn.z])
+                f"action {key} of embodiment {embodiment.name!r} is {channel.meaning}; teleop "
+                "drives absolute joint targets and gripper widths"
+            )
+    if not rules.arm:
+        raise UwmError(f"embodiment {embodiment.name!r} has no action that moves the arm's joints")
+    return rules
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -70,13 +70,13 @@ def record(
 def _record_one(
     operator: Operator, labels: Sequence[str], demonstration: Demonstration
 ) -> Recorded:
-    operator.call("teleop/stop", Trigger)
+    operator.call("scripted_teleop/stop", Trigger)
     operator.call("sim/reset", ResetSim, ResetSim.Request(seed=demonstration.seed))
-    operator.set_parameters("teleop", mode=demonstration.role, seed=demonstration.seed)
+    operator.set_parameters("scripted_teleop", mode=demonstration.role, seed=demonstration.seed)
     operator.wait(lambda: _reset_is_seen(operator, demonstration.seed), 5.0)
     for topic in labels:
         operator.forget(topic)
-    operator.call("teleop/start", Trigger)
+    operator.call("scripted_teleop/start", Trigger)
     # The recorder refuses to start while a topic is silent, and the labels come with the motion.
     operator.wait(lambda: all(topic in operator.newest for topic in labels), 5.0)
     operator.call(
