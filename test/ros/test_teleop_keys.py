@@ -84,8 +84,9 @@ def test_a_signal_gives_the_terminal_back_and_wants_nothing_more(graph, terminal
 
 
 def test_without_a_terminal_it_is_refused_in_one_line(capfd, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", open(os.devnull))
-    assert main(["teleop"]) == 2
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        assert main(["teleop"]) == 2
     said = capfd.readouterr().err.strip()
     assert "needs a terminal" in said
     assert "\n" not in said
