@@ -232,3 +232,17 @@ def members(session: int) -> set[int]:
         if int(group) == session and state != "Z":
             found.add(int(stat.parent.name))
     return found
+
+
+def test_neighbouring_episodes_are_the_same_for_any_number_of_workers(
+    bags: SimpleNamespace, tmp_path: Path
+) -> None:
+    """With workers the bag is read ahead of what is written; no record may tell of that."""
+    marks = [(second, {}) for second in (0.55, 0.95, 1.35, 1.75, 2.15)]
+    bag = marked(bags, tmp_path / "bag", marks)
+    for workers in (1, 2):
+        config = ConvertConfig(by_topic=MARK, workers=workers)
+        convert([bag], tmp_path / f"{workers}.zarr", config)
+    one, two = (Store.open(tmp_path / f"{workers}.zarr").episodes for workers in (1, 2))
+    assert len(one) == 6
+    assert one == two
