@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from geometry_msgs.msg import Twist
+from rclpy.duration import Duration
 from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
 
@@ -30,6 +31,7 @@ from uwm_ros.operator.keyboard import keys
 
 _PERIOD_S = 0.05
 _ANSWER_S = 3.0
+_FAREWELL_S = 1.0
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -121,6 +123,8 @@ class Desk:
         """Want nothing more, and hold."""
         self._wishes.release()
         self.speak(at_once=True)
+        # Its publisher goes with the node: what was not delivered by then never is.
+        self._twist.wait_for_all_acked(Duration(seconds=_FAREWELL_S))
         return self._call("hold") if self._status in self._operator.newest else "left"
 
     def _call(self, name: str) -> str:
