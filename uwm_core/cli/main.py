@@ -27,7 +27,7 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "convert": Verb("uwm_core.cli.convert", "turn recorded bags into a store"),
-    "recover": Verb("uwm_core.cli.recover", "make whole bags of what a killed recorder left"),
+    "bag": Verb("uwm_core.cli.bag", "recover or verify recorded bags"),
     "import": Verb("uwm_core.cli.import_", "turn a data set of another format into a store"),
     "export": Verb("uwm_core.cli.export", "write a store in another format"),
     "inspect": Verb("uwm_core.cli.inspect", "print what a store holds, draw a contact sheet"),

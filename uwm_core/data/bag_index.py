@@ -122,7 +122,7 @@ class _Reader:
         file = self._file
         foot = file.size - len(mcap.MAGIC) - mcap.FOOTER_BYTES
         if foot < len(mcap.MAGIC) or file.read(file.size - 8, 8) != mcap.MAGIC:
-            raise file.error("was cut off: it has no end (uwm recover saves what is there)")
+            raise file.error("was cut off: it has no end (uwm bag recover saves what is there)")
         body = Body(file.read(foot, mcap.FOOTER_BYTES))
         if body.take(mcap.RECORD) != (mcap.FOOTER, mcap.FOOTER_BODY.size):
             raise file.error("is damaged: it has no footer")

@@ -161,7 +161,7 @@ def test_a_real_kill_leaves_what_recover_makes_a_bag_of(
     before = {file.name: file.stat().st_size for file in part.iterdir()}
     with pytest.raises(DataError, match="a recording that was cut off"), BagReader(part):
         pass
-    assert main(["recover", str(part)]) == 0
+    assert main(["bag", "recover", str(part)]) == 0
     whole = tmp_path / "bag_recovered"
     assert capsys.readouterr().out == f"{whole}\n"
     assert {file.name: file.stat().st_size for file in part.iterdir()} == before
@@ -172,7 +172,9 @@ def test_a_real_kill_leaves_what_recover_makes_a_bag_of(
         assert reader.metadata == {"uwm.task": "lift", "uwm.recovered": "bag.part"}
     with Reader(whole) as oracle:
         assert oracle.message_count == len(found)
-    assert main(["recover", str(part)]) == 2
+    assert main(["bag", "verify", str(whole)]) == 0
+    assert capsys.readouterr().out == f"{whole}: whole, {len(found)} messages\n"
+    assert main(["bag", "recover", str(part)]) == 2
 
 
 def test_a_full_disk_is_said_and_keeps_what_was_written(tmp_path: Path) -> None:
