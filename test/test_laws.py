@@ -74,6 +74,8 @@ STARTS_WITHOUT = [
     ],
     ("uwm_core.records", "zarr"),
     ("uwm_core.embodiment", "zarr"),
+    # On a real arm there is no simulator.
+    *[(f"uwm_ros.nodes.{node}", "mujoco") for node in ("executor", "recorder", "replay", "teleop")],
     ("uwm_ros.description", "rclpy"),
     ("uwm_ros.bringup", "rclpy"),
 ]

@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Read keys until q."""
     with (
-        keys("uwm record", _LOOK_S) as read,
+        keys("uwm record", _LOOK_S, "call recorder/start") as read,
         _recorder(args) as check,
         operator_on_graph(check) as operator,
     ):

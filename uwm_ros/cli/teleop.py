@@ -51,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Read keys until q; hold the arm on the way out, however that is."""
     with (
-        keys("uwm teleop", _PERIOD_S) as read,
+        keys("uwm teleop", _PERIOD_S, "publish spacenav/twist") as read,
         _nodes(args) as check,
         operator_on_graph(check) as operator,
     ):

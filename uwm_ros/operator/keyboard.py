@@ -19,7 +19,7 @@ _LEAVE = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
-def keys(program: str, wait_s: float) -> Iterator[Callable[[], str]]:
+def keys(program: str, wait_s: float, instead: str) -> Iterator[Callable[[], str]]:
     """A function that reads the next key; "" where none came in time.
 
     However the block is left, by a signal that asks to end too, the terminal is as before.
@@ -27,12 +27,13 @@ def keys(program: str, wait_s: float) -> Iterator[Callable[[], str]]:
     Args:
         program: Who asks, for the refusal.
         wait_s: Longest wait for a key.
+        instead: What to do without a terminal, for the refusal.
 
     Raises:
         UwmError: If there is no terminal.
     """
     if not sys.stdin.isatty():
-        raise UwmError(f"{program} reads keys and needs a terminal; stdin is none")
+        raise UwmError(f"{program} reads keys and needs a terminal; {instead} instead")
     number = sys.stdin.fileno()
     before = termios.tcgetattr(number)
 
