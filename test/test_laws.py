@@ -33,7 +33,7 @@ JOINED_BY_WORLD_MODEL = ("diffusion", "model", "latents")
 NEVER = [
     (r"uwm_core/", rf"{ROS}|uwm_ros"),
     (r"uwm_core/(embodiment|config|records|errors|spec|resources)\.py", r"torch|zarr"),
-    (r"uwm_core/data/(messages|resample)\.py", r"torch|zarr"),
+    (r"uwm_core/data/(messages|resample|stream_buffer)\.py", r"torch|zarr"),
     (r"uwm_core/data/(?!dataset\.py)", r"torch"),
     (r"uwm_core/(?!data/bag(_\w+)?\.py)", r"rosbags"),
     (r"uwm_core/data/", r"uwm_core\.(model|diffusion|training)"),
@@ -63,6 +63,8 @@ STARTS_WITHOUT = [
         for name in (
             "cli.main",
             "cli.convert",
+            "cli.export",
+            "cli.import_",
             "cli.inspect",
             "data.convert",
             "sim.scene",

@@ -54,6 +54,9 @@ _SCALARS: dict[type, tuple[str, str, Callable[[str], Any]]] = {
 }
 # The same loader in C where PyYAML was built with it: a store's embodiment is read often.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Metadata of a field that is written only where it says something. For keys that came later: what
+# does not use them is written as before, byte for byte, and an older version can still read it.
+NEWER = {"newer": True}
 _NULL = "tag:yaml.org,2002:null"
 
 
@@ -279,6 +282,7 @@ def _plain(obj: Any) -> Any:
             field.name: _plain(getattr(obj, field.name))
             for field in dataclasses.fields(obj)
             if field.init
+            and not (field.metadata.get("newer") and getattr(obj, field.name) == field.default)
         }
     if isinstance(obj, dict):
         return {key: _plain(value) for key, value in obj.items()}

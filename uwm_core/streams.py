@@ -13,9 +13,13 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from uwm_core.spec import NEWER
+
 Clock = Literal["header", "receive"]
 Unit = Literal["rad", "m", "rad/s", "m/s", "unitless"]
-Field = Literal["position", "velocity", "effort", "data", "pose", "twist", "axes", "buttons"]
+Field = Literal[
+    "position", "velocity", "effort", "data", "pose", "twist", "twist_6d", "axes", "buttons"
+]
 Combine = Literal["none", "sum"]
 Interpolation = Literal["linear", "previous"]
 When = Literal["tick", "next_tick"]
@@ -34,10 +38,13 @@ DRIVEN_TYPES = (JOINT_TRAJECTORY, FLOAT32)
 """Command types that the executor sends."""
 COMMAND_TYPES = (*DRIVEN_TYPES, ARRAY, POSE_STAMPED, TWIST_STAMPED, TWIST)
 
-POSE_PARTS = ("x", "y", "z", "r11", "r21", "r31", "r12", "r22", "r32")
-"""Columns of a pose: position, then the first two columns of its rotation matrix (6D)."""
+_ROTATION = ("r11", "r12", "r13", "r21", "r22", "r23")
+POSE_PARTS = ("x", "y", "z", *_ROTATION)
+"""Columns of a pose: position, then the first two rows of its rotation matrix (6D)."""
 TWIST_PARTS = ("vx", "vy", "vz", "wx", "wy", "wz")
 """Columns of a twist: linear, then angular velocity."""
+TWIST_6D_PARTS = ("vx", "vy", "vz", *_ROTATION)
+"""The same, its angular part read as Euler angles (intrinsic XYZ) and held in 6D, as in DROID."""
 
 
 class Kind(NamedTuple):
@@ -46,15 +53,17 @@ class Kind(NamedTuple):
     Attributes:
         fields: Its fields; the first is the default.
         header: Whether it has a header.
-        parts: Its columns where the type fixes them; else ``names`` choose.
+        parts: Columns of each field where the type fixes them; else ``names`` choose.
         by_index: Whether its values have places instead of names.
     """
 
     fields: tuple[Field, ...]
     header: bool = True
-    parts: tuple[str, ...] = ()
+    parts: tuple[tuple[str, ...], ...] = ()
     by_index: bool = False
 
+
+_TWIST_KIND = Kind(("twist", "twist_6d"), parts=(TWIST_PARTS, TWIST_6D_PARTS))
 
 VECTOR_TYPES: dict[str, Kind] = {
     JOINT_STATE: Kind(("position", "velocity", "effort")),
@@ -62,9 +71,9 @@ VECTOR_TYPES: dict[str, Kind] = {
     **{name: Kind(("data",), header=False) for name in FLOAT_TYPES},
     ARRAY: Kind(("data",), header=False, by_index=True),
     JOY: Kind(("axes", "buttons"), by_index=True),
-    TWIST: Kind(("twist",), header=False, parts=TWIST_PARTS),
-    TWIST_STAMPED: Kind(("twist",), parts=TWIST_PARTS),
-    POSE_STAMPED: Kind(("pose",), parts=POSE_PARTS),
+    TWIST: _TWIST_KIND._replace(header=False),
+    TWIST_STAMPED: _TWIST_KIND,
+    POSE_STAMPED: Kind(("pose",), parts=(POSE_PARTS,)),
 }
 
 _UNITS: dict[str, tuple[str, ...]] = {
@@ -74,6 +83,7 @@ _UNITS: dict[str, tuple[str, ...]] = {
     "data": ("rad", "m", "rad/s", "m/s", "unitless"),
     "pose": ("m",),
     "twist": ("m/s", "unitless"),
+    "twist_6d": ("m/s", "unitless"),
     "axes": ("unitless", "m", "rad", "m/s", "rad/s"),
     "buttons": ("unitless",),
 }
@@ -189,11 +199,11 @@ class Vector:
     rate_hz: float
     names: tuple[str, ...] = ()
     field: Field = "position"
-    indices: tuple[int, ...] = ()
+    indices: tuple[int, ...] = dataclasses.field(default=(), metadata=NEWER)
     combine: Combine = "none"
     unit: Unit
     scale: float = 1.0
-    open_above: float | None = None
+    open_above: float | None = dataclasses.field(default=None, metadata=NEWER)
     interpolation: Interpolation = "linear"
     clock: Clock = "header"
     latency_s: float = 0.0
@@ -203,11 +213,11 @@ class Vector:
         _topic(topic=self.topic)
         _among(VECTOR_TYPES, type=self.type)
         _timing(self.rate_hz, self.latency_s, self.max_age_s)
-        self._check_columns()
         kind = VECTOR_TYPES[self.type]
         if self.field not in kind.fields:
             wanted = " or ".join(kind.fields)
             raise ValueError(f"field {self.field!r} is not in {self.type}; use {wanted}")
+        self._check_columns()
         if not kind.header and self.clock == "header":
             raise ValueError(f"clock must be 'receive' for {self.type}, which has no header")
         if self.unit not in _UNITS[self.field]:
@@ -223,7 +233,7 @@ class Vector:
         kind = VECTOR_TYPES[self.type]
         if kind.parts and (self.names or self.combine != "none"):
             raise ValueError(
-                f"names must be left out for {self.type}: its columns are {', '.join(kind.parts)}"
+                f"names must be left out for {self.type}: its columns are {', '.join(self._parts)}"
             )
         if not kind.parts:
             unique("names", self.names)
@@ -247,6 +257,12 @@ class Vector:
             raise ValueError("open_above needs interpolation 'previous': half open is no state")
 
     @property
+    def _parts(self) -> tuple[str, ...]:
+        """Columns that the type fixes."""
+        kind = VECTOR_TYPES[self.type]
+        return kind.parts[kind.fields.index(self.field)] if kind.parts else ()
+
+    @property
     def size(self) -> int:
         """Columns of the value (n)."""
         return len(self.columns(""))
@@ -259,13 +275,13 @@ class Vector:
         """
         if self.combine == "sum":
             return (key,)
-        return self.names or tuple(f"{key}_{part}" for part in VECTOR_TYPES[self.type].parts)
+        return self.names or tuple(f"{key}_{part}" for part in self._parts)
 
     @property
     def meaning(self) -> str:
         """What its numbers are, as text that differs where they do."""
         joined = f"{self.combine} of " if self.combine != "none" else ""
-        listed = ", ".join(self.names or VECTOR_TYPES[self.type].parts)
+        listed = ", ".join(self.names or self._parts)
         limit = f", open above {self.open_above:g}" if self.open_above is not None else ""
         return f"{joined}{listed} ({self.field}, {self.unit}{limit})"
 
@@ -287,8 +303,8 @@ class ActionChannel(Vector):
         ValueError: If a value is impossible.
     """
 
-    at: When = "tick"
-    relative_to: str = ""
+    at: When = dataclasses.field(default="tick", metadata=NEWER)
+    relative_to: str = dataclasses.field(default="", metadata=NEWER)
     command_topic: str
     command_type: str
 
@@ -300,16 +316,14 @@ class ActionChannel(Vector):
             raise ValueError(
                 "combine must be 'none' for a JointTrajectory: each joint is commanded"
             )
+        twist = len(TWIST_6D_PARTS if self.field == "twist_6d" else TWIST_PARTS)
         wanted = {
-            FLOAT32: 1,
-            POSE_STAMPED: len(POSE_PARTS),
-            TWIST: len(TWIST_PARTS),
-            TWIST_STAMPED: len(TWIST_PARTS),
-        }.get(self.command_type, self.size)
+            FLOAT32: 1, POSE_STAMPED: len(POSE_PARTS), TWIST: twist, TWIST_STAMPED: twist,
+        }.get(self.command_type, self.size)  # fmt: skip
         if self.size != wanted:
             what = "one value" if wanted == 1 else f"{wanted} values"
             raise ValueError(f"command_type {self.command_type} takes {what}, got {self.size}")
-        if self.relative_to and self.field == "twist":
+        if self.relative_to and self.field in ("twist", "twist_6d"):
             raise ValueError("relative_to is for positions and poses; a twist is a change already")
 
     @property

@@ -99,6 +99,23 @@ def test_a_path_loads_too(tmp_path: Path, embodiment: Embodiment) -> None:
     assert Embodiment.load(path) == embodiment
 
 
+def test_keys_that_came_later_are_written_only_where_they_say_something() -> None:
+    later = {"indices", "open_above", "at", "relative_to"}
+    assert not {line.strip().split(":")[0] for line in _written("fr3_sim")} & later
+    assert "    at: next_tick" in _written("fr3_states")
+    assert "    relative_to: hand_pose" in _written("fr3_vr")
+
+
+def _written(name: str) -> list[str]:
+    return Embodiment.load(name).to_yaml().splitlines()
+
+
+def test_the_droid_action_is_ten_numbers_at_fifteen_hertz() -> None:
+    droid = Embodiment.load("droid")
+    assert (droid.rate_hz, droid.action_size, len(droid.cameras)) == (15.0, 10, 3)
+    assert {camera.size for camera in droid.cameras.values()} == {(180, 320)}
+
+
 def test_an_embodiment_does_not_differ_from_itself(embodiment: Embodiment) -> None:
     assert embodiment.difference(Embodiment.parse(embodiment.to_yaml())) == []
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uwm_core.embodiment import Embodiment
+from uwm_core.errors import UwmError
 from uwm_core.records import ActionChunk
 from uwm_ros.logic.judge import Cause, Rules, Situation, judge
 
@@ -180,3 +181,19 @@ def test_no_output_ever_violates_a_limit(seed, spread, wild, age_s, joined):
         assert (speed <= LIMITS.velocity + 1e-6).all()
         assert (acceleration <= LIMITS.acceleration + 1e-6).all()
         assert not verdict.trajectory.velocities[-1].any()
+
+
+@pytest.mark.parametrize("name", ["fr3_servo", "fr3_vr", "droid"])
+def test_what_is_only_recorded_is_refused_by_name(name):
+    with pytest.raises(UwmError, match=rf"of embodiment {name} is sent as .*; driven: "):
+        Rules(Embodiment.load(name))
+
+
+def test_a_command_relative_to_the_state_is_refused_and_a_state_reached_is_not():
+    """An arm that lags by three periods leads by three: added up, the command is thrice as fast."""
+    channel = dataclasses.replace(EMBODIMENT.action["joint_target"], relative_to="joint_pos")
+    reached = dataclasses.replace(channel, at="next_tick")
+    others = {"gripper_width": EMBODIMENT.action["gripper_width"]}
+    Rules(dataclasses.replace(EMBODIMENT, action={"joint_target": reached, **others}))
+    with pytest.raises(UwmError, match=r"joint_target .* relative to joint_pos"):
+        Rules(dataclasses.replace(EMBODIMENT, action={"joint_target": channel, **others}))

@@ -14,8 +14,9 @@ import pytest
 
 from uwm_core.data.bag import BagReader
 from uwm_core.data.convert import convert
-from uwm_core.data.resample import Absent, ObservationBuffer
+from uwm_core.data.resample import ObservationBuffer
 from uwm_core.data.store import Store
+from uwm_core.data.stream_buffer import Absent
 from uwm_core.embodiment import Embodiment
 from uwm_core.records import Observation
 

@@ -70,7 +70,7 @@ def write_bench_bag(
         episodes: Marked episodes of equal length.
     """
     embodiment = bench_embodiment()
-    topics = [*_topics(embodiment, image_size), _marks(seconds / episodes)]
+    topics = [*_topics(embodiment, image_size), *_marks(seconds / episodes)]
     labels = {"uwm.embodiment": embodiment.to_yaml(), "uwm.task": "bench", "uwm.role": "expert"}
     types = {topic.name: topic.type for topic in topics}
     with BagWriter(path, types, metadata={**labels, "uwm.outcome": "success"}) as writer:
@@ -94,12 +94,13 @@ def _schedule(topics: list[_Topic], seconds: float) -> Iterator[tuple[int, _Topi
     yield from heapq.merge(*every, key=lambda row: row[0])
 
 
-def _marks(every_s: float) -> _Topic:
+def _marks(every_s: float) -> Iterator[_Topic]:
     """Start and stop of one episode after the other, as a recorder marks them."""
     text = "std_msgs/msg/String"
-    marks = [{"event": "start"}, {"event": "stop", "outcome": "success"}]
-    messages = [_cdr(text, data=json.dumps(mark)) for mark in marks]
-    return _Topic("/recorder/mark", text, 2 / every_s, 0, messages, stamped=False)
+    last_ns = round(every_s * NS_PER_S) - NS_PER_S // CAMERA_HZ
+    for delay_ns, mark in ((0, {"event": "start"}), (last_ns, {"event": "stop"})):
+        message = _cdr(text, data=json.dumps(mark))
+        yield _Topic("/recorder/mark", text, 1 / every_s, delay_ns, [message], stamped=False)
 
 
 def _topics(embodiment: Embodiment, image_size: tuple[int, int]) -> Iterator[_Topic]:

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds",
         type=float,
-        default=10.0,
+        default=30.0,
         help="length of the bag that is made (83 MB a second)",
     )
     parser.add_argument(

@@ -19,6 +19,7 @@ import argparse
 import importlib
 import io
 import random
+import signal
 import subprocess
 import tempfile
 import time
@@ -32,6 +33,7 @@ SCENARIOS = {
     "convert": "uwm_core.cli.kills_convert",
     "recorder": "uwm_ros.cli.kills_recorder",
     "store": "uwm_core.cli.kills_store",
+    "edit": "uwm_core.cli.kills_edit",
 }
 
 READY = b"ready"
@@ -85,7 +87,7 @@ def kill_once(scenario: ModuleType, folder: Path, seed: int, delay_s: float) -> 
     """Start the process, kill it so long after it said that it is ready; what it told till then.
 
     Raises:
-        UwmError: If it ended before it was ready.
+        UwmError: If it failed by itself.
     """
     with subprocess.Popen(scenario.command(folder, seed), stdout=subprocess.PIPE) as process:
         lines = process.stdout or io.BytesIO()
@@ -94,4 +96,7 @@ def kill_once(scenario: ModuleType, folder: Path, seed: int, delay_s: float) -> 
         time.sleep(delay_s)
         process.kill()
         # A line without its end was cut by the kill: nothing was promised by it.
-        return lines.read().decode().split("\n")[:-1]
+        told = lines.read().decode().split("\n")[:-1]
+    if process.returncode not in (0, -signal.SIGKILL):
+        raise UwmError(f"the process failed by itself with {process.returncode}")
+    return told

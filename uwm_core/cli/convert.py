@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--holes",
-        choices=("refuse", "split"),
+        choices=("refuse", "split", "mask"),
         default="refuse",
         help="what a stream that is silent too long does to its episode (default: refuse)",
     )
@@ -50,6 +50,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--recover", action="store_true", help="take what a killed recorder left")
     parser.add_argument("--replace", action="store_true", help="take bags that have changed anew")
     parser.add_argument("--overwrite", action="store_true", help="begin the store anew")
+    parser.add_argument(
+        "--engine",
+        choices=("local", "dask"),
+        default="local",
+        help="where the work is done: here, or on a dask cluster, a bag per task (default: local)",
+    )
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of the cluster: tcp://host:8786")
     _add_episodes(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no line per bag")
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON (- for stdout)")
@@ -82,6 +89,8 @@ def config_of(args: argparse.Namespace) -> ConvertConfig:
     Raises:
         UwmError: If they contradict one another.
     """
+    if (args.engine == "dask") != (args.scheduler is not None):
+        raise UwmError("--engine dask and --scheduler ADDRESS belong together")
     try:
         return ConvertConfig(
             embodiment=Embodiment.load(args.embodiment) if args.embodiment else None,
@@ -122,7 +131,12 @@ def run(args: argparse.Namespace) -> int:
             if not args.quiet:
                 bar.write(_line(result), file=sys.stderr)
 
-        report = convert(args.bags, args.output, config, show, finished)
+        if args.engine == "dask":
+            from uwm_core.data.convert_dask import convert_on_dask
+
+            report = convert_on_dask(args.bags, args.output, config, args.scheduler, finished)
+        else:
+            report = convert(args.bags, args.output, config, show, finished)
     elapsed_s = time.monotonic() - begin_s
     if args.json:
         _write_json(report, elapsed_s, args.json)

@@ -8,7 +8,7 @@ borders all the time.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from uwm_core.embodiment import Embodiment
 from uwm_core.errors import StoreError
 from uwm_core.records import Step
 
+ROBOT = "fr3_sim"
 FILE_BYTES = 300_000
 LONGEST = 25
 
@@ -49,11 +50,10 @@ def check(folder: Path, told: Sequence[str]) -> list[str]:
     return there
 
 
-def write_forever(path: Path, seed: int) -> None:
-    """Append random episodes until someone ends it."""
+def write_episodes(path: Path, seed: int) -> Iterator[str]:
+    """Append random episodes, without end; gives the content of each after its commit."""
     random = np.random.default_rng(seed)
-    embodiment = Embodiment.load("fr3_sim")
-    print("ready", flush=True)
+    embodiment = Embodiment.load(ROBOT)
     with StoreWriter(path, embodiment, mode="append", file_bytes=FILE_BYTES) as writer:
         while True:
             for _ in range(int(random.integers(1, LONGEST))):
@@ -63,7 +63,7 @@ def write_forever(path: Path, seed: int) -> None:
                 writer.rollback()
                 continue
             writer.commit()
-            print(writer.episodes[-1].content, flush=True)
+            yield writer.episodes[-1].content
 
 
 def _step(embodiment: Embodiment, row: int, random: np.random.Generator) -> Step:
@@ -84,4 +84,6 @@ def _step(embodiment: Embodiment, row: int, random: np.random.Generator) -> Step
 
 
 if __name__ == "__main__":
-    write_forever(Path(sys.argv[1]), int(sys.argv[2]))
+    print("ready", flush=True)
+    for content in write_episodes(Path(sys.argv[1]), int(sys.argv[2])):
+        print(content, flush=True)

@@ -27,6 +27,9 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "convert": Verb("uwm_core.cli.convert", "turn recorded bags into a store"),
+    "bag": Verb("uwm_core.cli.bag", "recover or verify recorded bags"),
+    "import": Verb("uwm_core.cli.import_", "turn a data set of another format into a store"),
+    "export": Verb("uwm_core.cli.export", "write a store in another format"),
     "inspect": Verb("uwm_core.cli.inspect", "print what a store holds, draw a contact sheet"),
     "store": Verb("uwm_core.cli.store", "merge, split, drop, relabel, verify, measure stores"),
     "calibrate-latency": Verb(

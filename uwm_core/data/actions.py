@@ -96,7 +96,9 @@ def absolute(
     """A chunk of actions as targets.
 
     Each action of a relative channel is relative to the state of its own tick, which nobody knows
-    ahead; the target of the action before stands for it.
+    ahead; the target of the action before stands for it. That is what ``at: next_tick`` recorded.
+    Of a command it is true only for an arm that reaches each target within one period; one that
+    lags by two would be sent twice as fast, so the executor refuses such channels.
 
     Args:
         embodiment: Says what the actions are.

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from uwm_core.data.bag_folder import Folder, open_folder
 from uwm_core.data.bag_message import LazyMessage, Place
-from uwm_core.data.bag_sources import McapSource, RosbagsSource, Source
+from uwm_core.data.bag_sources import McapSource, RosbagsSource, Source, Stream
+from uwm_core.data.bag_types import Definition
 from uwm_core.data.bag_writer import BagWriter
 from uwm_core.errors import DataError
 
@@ -122,6 +123,16 @@ class BagReader:
         return found
 
     @property
+    def streams(self) -> list[Stream]:
+        """Every channel with the quality of service that was offered; a topic may have several."""
+        return self._open.streams
+
+    @property
+    def definitions(self) -> dict[str, Definition]:
+        """The definitions that the bag carries, by type."""
+        return self._open.definitions
+
+    @property
     def start_ns(self) -> int:
         """Log time of the first message."""
         return self._span_ns[0]
@@ -163,6 +174,17 @@ class BagReader:
             except OSError as error:
                 raise DataError(f"{path}: cannot be read: {error.strerror}") from None
         return digest.hexdigest()
+
+    def verify(self) -> None:
+        """Read the whole bag and try every checksum.
+
+        Raises:
+            DataError: At the first that is wrong.
+        """
+        try:
+            self._open.verify()
+        except DataError as error:
+            raise self._named(error) from None
 
     def messages(
         self, topics: Iterable[str], start_ns: int | None = None, stop_ns: int | None = None

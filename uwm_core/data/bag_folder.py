@@ -115,8 +115,8 @@ class TopicSummary:
     name: str
     type: str
     qos: str
-    digest: str
-    messages: int
+    digest: str = ""
+    messages: int = 0
 
 
 def describe(

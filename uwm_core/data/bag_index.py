@@ -33,9 +33,6 @@ _LENGTH = struct.Struct("<Q")
 _CHUNKS = 5  # which of the statistics counts the chunks
 _DEFINITIONS = (mcap.SCHEMA, mcap.CHANNEL, mcap.METADATA)
 
-# Where a channel keeps the quality of service of its publishers.
-QOS_KEY = "offered_qos_profiles"
-
 
 class Channel(NamedTuple):
     """A stream of messages in a file.
@@ -196,7 +193,7 @@ class _Reader:
     def _end_run(self) -> None:
         run, self._run = self._run, None
         if run is not None:
-            self._section(run, is_chunk=False)
+            self._section(run, is_chunk=False, is_packed=False)
             self._good = run.stop
 
     def _chunk(self, offset: int, stop: int, *, check: bool) -> None:
@@ -215,14 +212,23 @@ class _Reader:
                 size = after - at
                 body = Body(data[here + 9 : here + size]) if data else file.body(at, after)
                 self._definition(opcode, body, stop)
-        self._section(run, is_chunk=True)
+        self._section(run, is_chunk=True, is_packed=bool(data))
 
-    def _section(self, run: _Run, *, is_chunk: bool) -> None:
+    def _section(self, run: _Run, *, is_chunk: bool, is_packed: bool) -> None:
         if run.stamps:
             start_ns, end_ns = min(run.stamps), max(run.stamps)
             channels = self._shared(frozenset(run.counts))
             self._index.sections.append(
-                Section(self._file, run.offset, run.stop, start_ns, end_ns, channels, is_chunk)
+                Section(
+                    self._file,
+                    run.offset,
+                    run.stop,
+                    start_ns,
+                    end_ns,
+                    channels,
+                    is_chunk,
+                    is_packed,
+                )
             )
             self._index.counts.update(run.counts)
             self._index.saw(start_ns, end_ns)
@@ -240,7 +246,7 @@ class _Reader:
         elif opcode == mcap.CHANNEL:
             number, schema = body.take(_TWO_IDS)
             topic, encoding, notes = body.text(), body.text(), body.pairs()
-            self._channels[number] = schema, topic, encoding, notes.get(QOS_KEY, "")
+            self._channels[number] = schema, topic, encoding, notes.get(mcap.QOS_KEY, "")
         elif opcode == mcap.METADATA:
             name = body.text()
             self._index.metadata.setdefault(name, {}).update(body.pairs())
@@ -251,13 +257,14 @@ class _Reader:
             start_ns, end_ns, offset, size = body.take(_CHUNK_INDEX)
             ids = frozenset(number for number, _ in _COUNT.iter_unpack(body.bytes()))
             (behind,) = body.take(_LENGTH)
+            packed = bool(body.text())
             if offset in self._chunks or offset + size > end:
                 raise self._file.error(
                     f"is damaged: its summary lists a chunk at {offset} twice or beyond its end"
                 )
             known = self._shared(ids) if behind else None
             self._chunks[offset] = (
-                Section(self._file, offset, offset + size, start_ns, end_ns, known, True),
+                Section(self._file, offset, offset + size, start_ns, end_ns, known, True, packed),
                 behind,
             )
 

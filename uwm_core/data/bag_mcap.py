@@ -48,6 +48,13 @@ CHUNK_HEAD = struct.Struct("<QQQI")  # first and last log time, size unpacked, C
 FOOTER_BODY = struct.Struct("<QQI")  # start of the summary, of its offsets, CRC of the summary
 FOOTER_BYTES = RECORD.size + FOOTER_BODY.size
 
+# What ROS 2 keeps in the container: the metadata record that rosbag2 looks for, and where a channel
+# keeps the quality of service of its publishers. And our own metadata records, written as things
+# become known so that they survive a kill; the last one wins.
+ROSBAG2_METADATA = "rosbag2"
+OWN_METADATA = "uwm"
+QOS_KEY = "offered_qos_profiles"
+
 # One read: the small messages between two images fit, and an image costs no more than its head.
 WINDOW_BYTES = 16 * 1024
 # Of every record so much is looked at, and one that is not longer than that is read along.
@@ -118,6 +125,11 @@ class McapFile:
         if len(data) != size:
             raise self.error(f"became shorter while it was read, at {offset + len(data)}")
         return data
+
+    def ask(self, offset: int, size: int) -> None:
+        """Let the system fetch these bytes while we do something else."""
+        if self._file >= 0 and offset + size <= self.size:
+            os.posix_fadvise(self._file, offset, size, os.POSIX_FADV_WILLNEED)
 
     def body(self, offset: int, stop: int) -> Body:
         """What is inside the record from ``offset`` to ``stop``.

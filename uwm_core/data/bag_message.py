@@ -7,6 +7,7 @@ no step uses is never read from the disk.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from typing import Any, NamedTuple
@@ -79,6 +80,18 @@ class LazyMessage:
     def place(self) -> Place | None:
         """Where a large message lies plainly in a file; None for one that is in memory already."""
         return self._place
+
+    def ask(self) -> None:
+        """Let the system fetch the message from the disk while we do something else."""
+        if self._place is not None:
+            path, offset, size = self._place
+            # Trouble will be told by the one who reads.
+            with contextlib.suppress(OSError):
+                file = os.open(path, os.O_RDONLY)
+                try:
+                    os.posix_fadvise(file, offset, size, os.POSIX_FADV_WILLNEED)
+                finally:
+                    os.close(file)
 
     @property
     def raw(self) -> bytes:

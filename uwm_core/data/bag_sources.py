@@ -25,10 +25,6 @@ from uwm_core.data.bag_types import Definition, Definitions
 from uwm_core.data.bag_walk import Found, Wanted, in_log_order
 from uwm_core.errors import DataError
 
-# Metadata records of MCAP files: ours, written as things become known, and that of rosbag2.
-OWN_METADATA = "uwm"
-ROSBAG2_METADATA = "rosbag2"
-
 
 class Stream(NamedTuple):
     """One channel of a bag."""
@@ -58,6 +54,10 @@ class Source(Protocol):
 
     def messages(self, topics: set[str], start_ns: int, stop_ns: int) -> Iterator[Found]:
         """Messages of some topics in log order."""
+        ...
+
+    def verify(self) -> None:
+        """Read everything and try every checksum; raises ``DataError`` at what is wrong."""
         ...
 
     def close(self) -> None:
@@ -142,11 +142,11 @@ class McapSource:
 def _noted(index: Index) -> dict[str, str]:
     """What the recorder noted inside of a file: rosbag2's record, and ours after it."""
     found: dict[str, str] = {}
-    text = index.metadata.get(ROSBAG2_METADATA, {}).get("serialized_metadata", "")
+    text = index.metadata.get(mcap.ROSBAG2_METADATA, {}).get("serialized_metadata", "")
     # A copy of metadata.yaml for convenience: one that cannot be read is no reason to refuse.
     with contextlib.suppress(yaml.YAMLError, ValueError, TypeError, AttributeError):
         found |= custom_data(parse(text))
-    return found | index.metadata.get(OWN_METADATA, {})
+    return found | index.metadata.get(mcap.OWN_METADATA, {})
 
 
 class RosbagsSource:
@@ -220,6 +220,15 @@ class RosbagsSource:
             for connection, log_ns, data in reader.messages(connections, start_ns, stop_ns):
                 message = LazyMessage(data, connection.msgtype, self._decoder)
                 yield connection.topic, message, log_ns
+
+    def verify(self) -> None:
+        """Read everything; sqlite3 bags have no checksums.
+
+        Raises:
+            DataError: If something cannot be read.
+        """
+        for _ in self.messages({stream.topic for stream in self.streams}, 0, 2**64):
+            pass
 
     def close(self) -> None:
         """Close the files."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Mapping, Sequence
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import NamedTuple
 
 from uwm_core.data.bag_mcap import (
@@ -18,6 +18,7 @@ from uwm_core.data.bag_mcap import (
     MESSAGE_HEAD,
     RECORD,
     WHOLE_BYTES,
+    WINDOW_BYTES,
     McapFile,
     chunk_head,
     records,
@@ -31,9 +32,14 @@ Found = tuple[str, LazyMessage, int]
 # What overlapping chunks may hold in memory at once.
 MAX_HELD_BYTES = 512 * 2**20
 
+# So many sections are asked of the disk before they are walked, so that nobody waits for it, and no
+# more of each than a recorder's chunk: its size is a claim.
+AHEAD = 32
+MAX_AHEAD_BYTES = 4 * 2**20
+
 _BEFORE_DATA = RECORD.size + MESSAGE_HEAD.size
 _LOG_NS = itemgetter(2)
-_START_NS = attrgetter("start_ns")
+_NUMBER = itemgetter(0)
 
 
 class Section(NamedTuple):
@@ -47,6 +53,7 @@ class Section(NamedTuple):
         end_ns: Log time of its last.
         channels: Channels that it has; None if that is not known.
         is_chunk: Whether it is one chunk record; else a run of message records.
+        is_packed: Whether it is compressed, and so has to be read as a whole.
     """
 
     file: McapFile
@@ -56,6 +63,12 @@ class Section(NamedTuple):
     end_ns: int
     channels: frozenset[int] | None
     is_chunk: bool
+    is_packed: bool
+
+    def ask(self) -> None:
+        """Ask the disk for what walking it reads first."""
+        most = MAX_AHEAD_BYTES if self.is_packed else WINDOW_BYTES
+        self.file.ask(self.offset, min(self.stop - self.offset, most))
 
 
 class Wanted(NamedTuple):
@@ -87,26 +100,40 @@ def in_log_order(sections: Sequence[Section], wanted: Mapping[McapFile, Wanted])
     Raises:
         DataError: If a file is damaged, or chunks overlap so widely that they cannot be merged.
     """
-    order = sorted((s for s in sections if _matters(s, wanted[s.file])), key=_START_NS)
-    held: list[Found] = []
-    pinned: list[tuple[int, int]] = []  # last log time and bytes of each section still held
-    for index, section in enumerate(order):
+    matter = [s for s in enumerate(sections) if _matters(s[1], wanted[s[1].file])]
+    matter.sort(key=lambda entry: entry[1].start_ns)
+    held: list[_Held] = []
+    for _, section in matter[:AHEAD]:
+        section.ask()
+    for index, (number, section) in enumerate(matter):
+        for _, far in matter[index + AHEAD : index + AHEAD + 1]:
+            far.ask()
+        next_ns = matter[index + 1][1].start_ns if index + 1 < len(matter) else 2**64
         found, size = messages_of(section, wanted[section.file])
-        held += found
         # Quick where it is in order already, which is how recorders write.
-        held.sort(key=_LOG_NS)
-        if index + 1 == len(order):
-            yield from held
-            return
-        next_ns = order[index + 1].start_ns
-        ready = bisect.bisect_left(held, next_ns, key=_LOG_NS)
-        yield from held[:ready]
-        del held[:ready]
-        pinned = [entry for entry in (*pinned, (section.end_ns, size)) if entry[0] >= next_ns]
-        if len(pinned) > 1 and sum(size for _, size in pinned) > MAX_HELD_BYTES:
+        found.sort(key=_LOG_NS)
+        held.append(_Held(number, found, size))
+        held.sort(key=_NUMBER)
+        ready: list[Found] = []
+        for part in held:
+            count = bisect.bisect_left(part.found, next_ns, key=_LOG_NS)
+            ready += part.found[:count]
+            del part.found[:count]
+        ready.sort(key=_LOG_NS)
+        yield from ready
+        held = [part for part in held if part.found]
+        if len(held) > 1 and sum(part.size for part in held) > MAX_HELD_BYTES:
             raise section.file.error(
                 "has chunks that overlap in time too widely to be merged; sort it first (mcap sort)"
             )
+
+
+class _Held(NamedTuple):
+    """Messages of a section that wait for those of sections that begin before they are due."""
+
+    number: int
+    found: list[Found]
+    size: int
 
 
 def _matters(section: Section, wanted: Wanted) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import threading
@@ -10,38 +11,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from rosbags.interfaces import (
-    Connection,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-
-from uwm_core.data.bag_types import definition
+from uwm_core.data import bag_mcap as mcap
+from uwm_core.data.bag_folder import TopicSummary, describe, dump, write_metadata
+from uwm_core.data.bag_mcap_writer import McapWriter
+from uwm_core.data.bag_types import Definition, definition
 from uwm_core.errors import DataError
 
+_FOREVER = "{sec: 9223372036, nsec: 854775807}"
 
-def _qos(reliable: bool, latched: bool) -> list[Qos]:
+
+def _qos(reliable: bool, latched: bool) -> str:
+    """Offered quality of service as rosbag2 keeps it: YAML with the numbers of the middleware."""
     if reliable and not latched:
         # The default of every player; unsaid, it spares each reader the parsing of it.
-        return []
-    forever = QosTime(9223372036, 854775807)
-    profile = Qos(
-        history=QosHistory.KEEP_LAST,
-        depth=10,
-        reliability=QosReliability.RELIABLE if reliable else QosReliability.BEST_EFFORT,
-        durability=QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
-        deadline=forever,
-        lifespan=forever,
-        liveliness=QosLiveliness.AUTOMATIC,
-        liveliness_lease_duration=forever,
-        avoid_ros_namespace_conventions=False,
+        return ""
+    return (
+        f"[{{history: 1, depth: 10, reliability: {1 if reliable else 2}, "
+        f"durability: {1 if latched else 2}, deadline: {_FOREVER}, lifespan: {_FOREVER}, "
+        f"liveliness: 1, liveliness_lease_duration: {_FOREVER}, "
+        "avoid_ros_namespace_conventions: false}]"
     )
-    return [profile]
 
 
 class BagWriter:
@@ -55,8 +44,9 @@ class BagWriter:
         writer.close()  # the bag now exists; abort() instead throws it away
 
     The bag appears under ``path`` only when it is whole; until then it is ``path.part``. Every
-    method may be called from any thread; they exclude one another. A write costs a copy of the
-    message, and a disk write for each MiB.
+    method may be called from any thread; they exclude one another. Each 768 KiB, and each half
+    second of messages, goes to the file at once: a recorder that is killed loses no more than that,
+    and ``bag_recover`` makes a bag of what it leaves.
 
     Args:
         path: Folder of the bag; must not exist.
@@ -79,29 +69,37 @@ class BagWriter:
         self.path = Path(path)
         self._part = self.path.with_name(f"{self.path.name}.part")
         self._lock = threading.Lock()
-        self._connections: dict[str, Connection] = {}
+        self._topics: dict[str, tuple[int, TopicSummary]] = {}
         self._counts: dict[str, int] = {}
+        self._custom: dict[str, str] = dict(metadata or {})
         for taken in (self.path, self._part):
             if taken.exists():
                 raise DataError(f"{taken}: exists already; choose another name or remove it")
         self._part.mkdir(parents=True)
-        # The file inside is named after its folder, so the folder has its last name from the start.
-        writer = Writer(self._part / self.path.name, version=8, storage_plugin=StoragePlugin.MCAP)
-        if compress:
-            writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        writer.open()
-        self._writer: Writer | None = writer
+        self._writer: McapWriter | None = McapWriter(
+            self._part / self._file_name, compress=compress
+        )
         try:
-            for key, value in (metadata or {}).items():
-                self.set_metadata(key, value)
+            if self._custom:
+                self._writer.add_metadata(mcap.OWN_METADATA, self._custom)
             for topic, type_name in (topics or {}).items():
                 self.add_topic(topic, type_name)
         except BaseException:
             self.abort()
             raise
 
+    @property
+    def _file_name(self) -> str:
+        return f"{self.path.name}.mcap"
+
     def add_topic(
-        self, topic: str, type_name: str, *, reliable: bool = True, latched: bool = False
+        self,
+        topic: str,
+        type_name: str,
+        *,
+        reliable: bool = True,
+        latched: bool = False,
+        known: Definition | None = None,
     ) -> None:
         """Announce a topic; must come before its first message.
 
@@ -110,22 +108,21 @@ class BagWriter:
             type_name: E.g. ``sensor_msgs/msg/Image``.
             reliable: Reliability that the publisher offered, for playing back.
             latched: Durability that the publisher offered (transient local).
+            known: Its definition, where it need not be looked for.
 
         Raises:
             DataError: If the type's definition is not to be found.
         """
-        text, digest = definition(type_name)
+        digest = ""
+        if known is None:
+            text, digest = definition(type_name)
+            known = Definition(text)
+        qos = _qos(reliable, latched)
         with self._lock:
-            if topic in self._connections:
-                return
-            self._connections[topic] = self._open.add_connection(
-                topic,
-                type_name,
-                msgdef=text,
-                rihs01=digest,
-                offered_qos_profiles=_qos(reliable, latched),
-            )
-            self._counts[topic] = 0
+            if topic not in self._topics:
+                channel = self._open.add_channel(topic, type_name, known, qos)
+                self._topics[topic] = channel, TopicSummary(topic, type_name, qos, digest)
+                self._counts[topic] = 0
 
     def write(self, topic: str, data: bytes | memoryview, receive_ns: int) -> None:
         """Append one message.
@@ -138,17 +135,20 @@ class BagWriter:
         Raises:
             DataError: If the topic was not announced or the bag is closed.
         """
+        # Of memory that the caller may use again a copy is needed; bytes stay as they are.
+        data = data if isinstance(data, bytes) else bytes(data)
         with self._lock:
-            connection = self._connections.get(topic)
-            if connection is None:
+            known = self._topics.get(topic)
+            if known is None:
                 raise DataError(f"{self.path}: {topic} was not announced by add_topic")
-            self._open.write(connection, receive_ns, data)
+            self._open.write(known[0], receive_ns, data)
             self._counts[topic] += 1
 
     def set_metadata(self, key: str, value: str) -> None:
         """Keep a text with the bag; may be called until it is closed."""
         with self._lock:
-            self._open.set_custom_data(key, value)
+            self._open.add_metadata(mcap.OWN_METADATA, {key: value})
+            self._custom[key] = value
 
     @property
     def counts(self) -> dict[str, int]:
@@ -160,12 +160,28 @@ class BagWriter:
 
         Returns:
             The bag's folder.
+
+        Raises:
+            DataError: If the disk is full; the part is left for ``bag_recover``.
         """
         with self._lock:
             writer, self._writer = self._open, None
-            writer.close()
-            os.replace(self._part / self.path.name, self.path)
-            self._part.rmdir()
+            try:
+                writer.flush()
+                topics = [
+                    dataclasses.replace(topic, messages=self._counts[topic.name])
+                    for _, topic in self._topics.values()
+                ]
+                span_ns = writer.span_ns or (0, 0)
+                content = describe(self._file_name, topics, span_ns, self._custom)
+                writer.add_metadata(mcap.ROSBAG2_METADATA, {"serialized_metadata": dump(content)})
+                writer.close()
+                write_metadata(self._part, content)
+                os.replace(self._part, self.path)
+            except OSError as error:
+                raise DataError(f"{self.path}: cannot be written: {error.strerror}") from None
+            finally:
+                writer.abandon()
         return self.path
 
     def abort(self) -> None:
@@ -173,11 +189,11 @@ class BagWriter:
         with self._lock:
             writer, self._writer = self._writer, None
             if writer is not None:
-                writer.abort()
+                writer.abandon()
                 shutil.rmtree(self._part, ignore_errors=True)
 
     @property
-    def _open(self) -> Writer:
+    def _open(self) -> McapWriter:
         if self._writer is None:
             raise DataError(f"{self.path}: is closed")
         return self._writer

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from uwm_core.data.bag import BagReader
 from uwm_core.data.convert_bag import BagConversion, BagPlan
@@ -33,16 +34,18 @@ from uwm_core.data.episodes import (
 from uwm_core.data.grid import BagGrid
 from uwm_core.data.messages import NS_PER_S
 from uwm_core.data.store import EpisodeRecord, StoreWriter
+from uwm_core.data.topics import embodiment_of
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UwmError
 
 __all__ = ["BagResult", "ConvertConfig", "Progress", "Report", "convert", "find_bags"]
 
 Tell = Callable[[Progress], None]
+T = TypeVar("T")
 
 
 def convert(
-    bags: Sequence[Path | str],
+    bags: Sequence[Path | str | Source],
     store_path: Path | str,
     config: ConvertConfig | None = None,
     progress: Tell | None = None,
@@ -91,15 +94,52 @@ def _embodiment_of(sources: Sequence[Source], config: ConvertConfig) -> Embodime
         if source.cut_off and not config.recover:
             continue
         try:
-            with BagReader(source.path) as reader:
-                if text := reader.metadata.get("uwm.embodiment"):
-                    return Embodiment.parse(text, f"{source.path}/embodiment")
+            return read_bag(source, config.recover, lambda reader, _: embodiment_of(reader))
         except UwmError:
             if not config.skip_bad:
                 raise
-            continue
-        raise DataError(f"{source.path}: does not say its embodiment; name one (--embodiment fr3)")
     raise DataError(f"none of {len(sources)} bags can be read")
+
+
+def read_bag(source: Source, recover: bool, work: Callable[[BagReader, bool], T]) -> T:
+    """Do something with a bag, and if need be again with what is whole of it.
+
+    Args:
+        source: The bag.
+        recover: Whether a damaged one is read as far as it goes.
+        work: Gets the open bag, and whether it is one that was cut off or damaged.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        with BagReader(source.path, recover=source.cut_off) as reader:
+            return work(reader, source.cut_off)
+    except DataError:
+        if source.cut_off or not recover:
+            raise
+    with BagReader(source.path, recover=True) as reader:
+        return work(reader, True)
+
+
+def records_of(
+    source: Source, identity: str, episodes: Iterable[EpisodeRecord]
+) -> list[EpisodeRecord]:
+    """Episodes of a bag that are in a store, by the bag's content.
+
+    Raises:
+        DataError: If the store has episodes of another bag of that name.
+    """
+    known = []
+    for record in episodes:
+        if record.source_hash == identity:
+            known.append(record)
+        elif record.source == source.name and record.source_hash:
+            raise DataError(
+                f"{source.path}: is not what was converted as {source.name!r} into this store; "
+                "--replace takes it instead, under another name it is added"
+            )
+    return known
 
 
 class _Conversion:
@@ -134,13 +174,20 @@ class _Conversion:
             )
             self._done(source, BagResult(path=source.path, state="cut off", reason=reason))
             return
+        before = len(self._writer.episodes)
         try:
-            with BagReader(source.path) as reader:
-                result = self._read(source, reader)
+            result = read_bag(source, self._config.recover, functools.partial(self._read, source))
         except UwmError as error:
+            kept = len(self._writer.episodes) - before
+            reason = (
+                f"{error}; {kept} episodes before that are in the store" if kept else str(error)
+            )
             if not self._config.skip_bad:
-                raise
-            result = BagResult(path=source.path, state="bad", reason=str(error))
+                raise (DataError(reason) if kept else error) from None
+            steps = sum(record.steps for record in self._writer.episodes[before:])
+            result = BagResult(
+                path=source.path, state="bad", reason=reason, episodes=kept, steps=steps
+            )
         self._done(source, result)
 
     def _done(self, source: Source, result: BagResult) -> None:
@@ -149,27 +196,19 @@ class _Conversion:
         self._passed_s += result.duration_s
         self._tell(source.path, 0.0, 0.0)
 
-    def _read(self, source: Source, reader: BagReader) -> BagResult:
+    def _read(self, source: Source, reader: BagReader, damaged: bool) -> BagResult:
         identity = reader.identity
-        known = [r for r in self._writer.episodes if r.source_hash == identity]
+        known = records_of(source, identity, self._writer.episodes)
         if known and not known[-1].source_goes_on:
             return BagResult(path=source.path, state="unchanged", bytes=self._sizes[source.path])
-        self._check_unchanged(source, identity)
         base = self._base(source, reader, identity)
+        if damaged:
+            base = dataclasses.replace(base, notes=("of a recording that was cut off",))
         if base.outcome == "discard":
             reason = f"{source.path}: was discarded by the operator"
             return BagResult(path=source.path, state="discarded", reason=reason)
         after_ns = known[-1].source_span[1] if known and known[-1].source_span else None
         return self._convert(reader, base, after_ns)
-
-    def _check_unchanged(self, source: Source, identity: str) -> None:
-        """Refuse a bag that has the name of one in the store, and another content."""
-        for record in self._writer.episodes:
-            if record.source == source.name and record.source_hash != identity:
-                raise DataError(
-                    f"{source.path}: is not what was converted as {source.name!r} into "
-                    f"{self._writer.location}; --replace takes it instead, another name adds it"
-                )
 
     def _base(self, source: Source, reader: BagReader, identity: str) -> EpisodeRecord:
         """What the bag says of itself as a whole, and the configuration where it says nothing."""
@@ -191,7 +230,19 @@ class _Conversion:
         begin_s = time.monotonic()
         embodiment = self._embodiment_for(reader)
         actions = base.role != "video"
-        grid = BagGrid(reader, embodiment, actions=actions, namespace=self._config.namespace)
+        later = [key for key, channel in embodiment.action.items() if channel.at == "next_tick"]
+        if self._config.holes == "mask" and later and actions:
+            raise DataError(
+                f"{reader.path}: action {later[0]} is the state of the next tick, which a hole has "
+                "not; use --holes split"
+            )
+        grid = BagGrid(
+            reader,
+            embodiment,
+            actions=actions,
+            namespace=self._config.namespace,
+            partial=self._config.holes == "mask",
+        )
         base = dataclasses.replace(base, has_action=actions, counts=grid.counts)
         plan = BagPlan(
             reader=reader,
@@ -211,15 +262,9 @@ class _Conversion:
         work = BagConversion(plan, self._writer, self._coder, seen)
         state: State = "converted"
         reason = ""
-        try:
-            work.run()
-            if not work.episodes.count and after_ns is None:
-                state, reason = work.why_nothing()
-        except UwmError as error:
-            if not (self._config.skip_bad and work.episodes.count):
-                raise
-            state = "bad"
-            reason = f"{error}; {work.episodes.count} episodes before that are in the store"
+        work.run()
+        if not work.episodes.count and after_ns is None:
+            state, reason = work.why_nothing()
         return BagResult(
             path=reader.path,
             state=state,

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from uwm_core.data.actions import complete
 from uwm_core.data.bag import BagReader
 from uwm_core.data.convert_config import Holes, State
 from uwm_core.data.convert_images import Coded, ImageCoder, Row
@@ -20,6 +21,7 @@ from uwm_core.data.grid import BagGrid, Hole, Trouble, sentences
 from uwm_core.data.messages import NS_PER_S
 from uwm_core.data.store import StoreWriter
 from uwm_core.data.store_format import EncodedStep, EpisodeRecord
+from uwm_core.data.sync import SyncMeter
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError
 from uwm_core.records import Step
@@ -63,6 +65,7 @@ class Episodes:
 
     Args:
         writer: The store.
+        sync: Has measured the streams, at least up to the newest row.
         resumed: Whether the bag has episodes in the store already.
 
     Attributes:
@@ -70,9 +73,10 @@ class Episodes:
         steps: Their steps.
     """
 
-    def __init__(self, writer: StoreWriter, *, resumed: bool) -> None:
+    def __init__(self, writer: StoreWriter, sync: SyncMeter, *, resumed: bool) -> None:
         self.count = self.steps = 0
         self._writer = writer
+        self._sync = sync
         self._resumed = resumed
         self._waiting: list[_Ready] = []  # too few yet to be an episode
         self._record: EpisodeRecord | None = None  # of the one in the writer
@@ -116,12 +120,16 @@ class Episodes:
         record, self._record = self._record, None
         if record is not None:
             several = goes_on or self._resumed or self.count > 0
+            begin_ns, end_ns = self._stamps[0], self._stamps[-1]
+            measured = self._sync.streams(begin_ns, end_ns)
+            self._sync.forget_before(end_ns)
             self._writer.end_episode(
                 dataclasses.replace(
                     record,
-                    source_span=(self._stamps[0], self._stamps[-1]) if several else None,
+                    source_span=(begin_ns, end_ns) if several else None,
                     source_goes_on=goes_on,
                     notes=(*record.notes, *self._notes(trouble)),
+                    sync={key: s.to_json() for key, s in measured.items() if s.messages},
                 )
             )
             self._writer.commit()
@@ -173,11 +181,12 @@ class BagConversion:
         self._plan = plan
         self._coder = coder
         self._seen = seen
-        self.episodes = Episodes(writer, resumed=plan.after_ns is not None)
+        self.episodes = Episodes(writer, plan.grid.grid.sync, resumed=plan.after_ns is not None)
         self.notes: list[str] = list(plan.spans.notes)
         self._span: Span | None = None
         self._record = EpisodeRecord()
         self._holes: list[Hole] = []  # since the last step
+        self._masked: list[Hole] = []  # of the span
         self._steps = 0  # of the span
         self._discarded = False
         slowest_s = max(stream.max_age_s for stream in plan.embodiment.streams.values())
@@ -209,7 +218,7 @@ class BagConversion:
     def _rows(self) -> Iterator[Row]:
         """Ticks that are in an episode which is wanted and is not in the store yet."""
         grid, after_ns = self._plan.grid.grid, self._plan.after_ns
-        for item in self._plan.grid.steps(self._seen):
+        for item in complete(self._plan.embodiment, self._plan.grid.steps(self._seen)):
             span = self._plan.spans.at(item.stamp_ns + grid.shift_ns)
             if span is None or (after_ns is not None and item.stamp_ns <= after_ns):
                 continue
@@ -232,23 +241,40 @@ class BagConversion:
 
     def _take(self, row: Row, images: dict[str, Coded]) -> None:
         item: Step | Hole = row.item
+        good = {name: coded for name, coded in images.items() if not coded.fault}
         faults = [f"camera/{name}: {coded.fault}" for name, coded in images.items() if coded.fault]
-        if faults:
-            item = self._plan.grid.grid.hole(item.stamp_ns, faults[0])
+        if faults and isinstance(item, Step):
+            item = self._plan.grid.grid.hole(item.stamp_ns, faults[0], partial=item)
         if isinstance(item, Hole):
-            self._holes.append(item)
+            self._hole(item, good, row.trouble)
             return
         if self._holes:
             self._bridge()
-        step = EncodedStep(
-            stamp_ns=item.stamp_ns,
-            images={name: coded.data for name, coded in images.items()},
-            state=item.state,
-            action=item.action,
+        self._add(item, good, row.trouble)
+
+    def _add(self, step: Step, images: dict[str, Coded], trouble: Trouble) -> None:
+        ready = _Ready(
+            EncodedStep(
+                stamp_ns=step.stamp_ns,
+                images={name: coded.data for name, coded in images.items()},
+                state=step.state,
+                action=step.action,
+            ),
+            {name: coded.size for name, coded in images.items()},
         )
-        sizes = {name: coded.size for name, coded in images.items()}
-        self.episodes.add(_Ready(step, sizes), self._record, row.trouble)
+        self.episodes.add(ready, self._record, trouble)
         self._steps += 1
+
+    def _hole(self, hole: Hole, images: dict[str, Coded], trouble: Trouble) -> None:
+        """Keep what is there if that is wanted, else wait for what follows."""
+        if self._plan.holes == "mask" and self._steps and hole.partial is not None:
+            relative = any(channel.relative_to for channel in self._plan.embodiment.action.values())
+            # A difference to a state that may be absent is not what was recorded.
+            action = {} if relative else hole.partial.action
+            self._add(dataclasses.replace(hole.partial, action=action), images, trouble)
+            self._masked.append(dataclasses.replace(hole, partial=None))
+            return
+        self._holes.append(dataclasses.replace(hole, partial=None))
 
     def _bridge(self) -> None:
         """A step comes after holes: they were within the episode, or just before its first step."""
@@ -264,7 +290,13 @@ class BagConversion:
             lasted_ns = self._holes[-1].stamp_ns - self._holes[0].stamp_ns
             if self._holes[-1].final or lasted_ns > self._ragged_ns:
                 self._refuse_or_cut("ends early")
-        self._holes, self._steps = [], 0
+        if self._masked:
+            first = self._masked[0]
+            self.notes.append(
+                f"{len(self._masked)} steps lack something, first {first.offset_s:.3f} s after the "
+                f"first step: {first.reason}"
+            )
+        self._holes, self._masked, self._steps = [], [], 0
         self.episodes.end()
 
     def _refuse_or_cut(self, what: str) -> None:

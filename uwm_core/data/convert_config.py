@@ -10,7 +10,7 @@ from typing import Literal
 from uwm_core.data.store_format import ImageCoding, Outcome, Role
 from uwm_core.embodiment import Embodiment
 
-Holes = Literal["refuse", "split"]
+Holes = Literal["refuse", "split", "mask"]
 State = Literal["converted", "unchanged", "discarded", "bad", "cut off"]
 
 
@@ -21,7 +21,8 @@ class ConvertConfig:
     Attributes:
         embodiment: The robot; by default the one that the first bag names.
         namespace: Where the topics live; needed only where several namespaces fit.
-        holes: What a hole longer than a stream's ``max_age_s`` does to its episode.
+        holes: What a hole longer than a stream's ``max_age_s`` does to its episode: ``refuse`` it,
+            ``split`` it, or ``mask`` what is absent and keep the rest.
         skip_bad: List bad bags in the report and go on, instead of stopping at the first.
         overwrite: Replace a store of the same name, instead of appending what it lacks.
         replace: Take bags that have changed since they were converted, instead of refusing them;

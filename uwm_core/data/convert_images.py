@@ -215,10 +215,9 @@ def _finished(batch: _Batch, future: Future[list[Coded]]) -> Iterator[tuple[Row,
 
 def _lazy_images(row: Row) -> Mapping[str, LazyImage]:
     """The images of a row that are to be coded, by camera."""
-    if isinstance(row.item, Hole):
-        return {}
+    step = row.item.partial if isinstance(row.item, Hole) else row.item
     # A step holds handles in place of pixels here, which its type cannot say.
-    return cast(Mapping[str, LazyImage], row.item.images)
+    return cast(Mapping[str, LazyImage], step.images) if step is not None else {}
 
 
 def _job(lazy: LazyImage) -> Job:

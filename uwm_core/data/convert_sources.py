@@ -42,14 +42,20 @@ def find_bags(paths: Iterable[Path | str]) -> list[Path]:
     return [source.path for source in find_sources(paths) if not source.cut_off]
 
 
-def find_sources(paths: Iterable[Path | str]) -> list[Source]:
+def find_sources(paths: Iterable[Path | str | Source]) -> list[Source]:
     """The same with their names, and with those that a killed recorder left as ``.part``.
+
+    A ``Source`` among the paths is itself.
 
     Raises:
         DataError: If a path does not exist or holds no bag.
     """
     found: dict[Path, Source] = {}
-    for path in map(Path, paths):
+    for given in paths:
+        if isinstance(given, Source):
+            found.setdefault(given.path, given)
+            continue
+        path = Path(given)
         if not path.exists():
             raise DataError(f"{path}: there is no such bag")
         folders = [path, *path.rglob("*")] if path.is_dir() else []

@@ -11,11 +11,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from uwm_core.data.bag import BagReader
 from uwm_core.data.lazy_image import LazyImage
 from uwm_core.data.messages import NS_PER_S
-from uwm_core.data.resample import CLOCK_SET, EPOCH_NS, Absent, ObservationBuffer
+from uwm_core.data.resample import ObservationBuffer
+from uwm_core.data.stream_buffer import CLOCK_SET, EPOCH_NS, Absent
+from uwm_core.data.sync import SyncMeter
 from uwm_core.data.topics import resolve_topics
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError
@@ -38,12 +41,14 @@ class Hole:
         offset_s: The same, since the first tick.
         reason: Which stream is absent and why.
         final: Whether the recording has nothing usable after it.
+        partial: What holds at the tick all the same; has none of the keys that are absent.
     """
 
     stamp_ns: int
     offset_s: float
     reason: str
     final: bool = False
+    partial: Step | None = None
 
 
 Trouble = dict[tuple[str, str], int]
@@ -62,17 +67,25 @@ class Grid:
         embodiment: Streams and rate.
         topics: Where the messages of each of the embodiment's topics come from.
         actions: Whether the action streams are needed.
+        partial: Whether holes say what holds all the same.
 
     Attributes:
         pauses: Log times between which no message came at all, longer than ``PAUSE_NS``.
+        sync: How well the streams keep time.
         shift_ns: Log time less stamp, if stamps are of another epoch than the log; else 0.
     """
 
     def __init__(
-        self, embodiment: Embodiment, topics: Mapping[str, str], *, actions: bool = True
+        self,
+        embodiment: Embodiment,
+        topics: Mapping[str, str],
+        *,
+        actions: bool = True,
+        partial: bool = False,
     ) -> None:
         self._embodiment = embodiment
         self._topics = topics
+        self._partial = partial
         streams = embodiment.streams if actions else embodiment.observation_streams
         # No stream may be given up on while a sample of it could still hold.
         patience_s = max(s.max_age_s + s.latency_s for s in streams.values()) + 1.0
@@ -86,13 +99,15 @@ class Grid:
         self._keys: dict[str, list[str]] = {}
         for key, stream in streams.items():
             self._keys.setdefault(topics[stream.topic], []).append(key)
+        self.sync = SyncMeter(streams)
         self._unreadable: collections.Counter[str] = collections.Counter()
         self.pauses: list[tuple[int, int]] = []
         self.shift_ns = 0
         self._first: int | None = None
         self._tick = 0
-        # The stream that the tick waits for; as long as it has not come, nothing else matters.
+        # The stream that the tick waits for, and what it must reach before anything else matters.
         self._awaited: str | None = None
+        self._awaited_ns = 0
         self._log_ns: int | None = None
         self._active_ns = 0  # time that passed, pauses left out
         self._heard_ns = dict.fromkeys(self._buffer.keys, 0)  # the same, at the last message
@@ -117,7 +132,9 @@ class Grid:
         buffer = self._buffer
         for key in self._keys[topic]:
             try:
-                buffer.push(key, message, log_ns)
+                stamp = buffer.push(key, message, log_ns)
+                if stamp is not None:
+                    self.sync.saw(key, stamp, log_ns)
             except DataError:
                 self._unreadable[key] += 1
             self._heard_ns[key] = self._active_ns
@@ -125,7 +142,7 @@ class Grid:
         if awaited is None:
             return True
         newest = buffer.newest_ns(awaited)
-        return (newest is not None and newest >= self._tick) or self._is_late(awaited)
+        return (newest is not None and newest >= self._awaited_ns) or self._is_late(awaited)
 
     def due(self) -> Iterator[Step | Hole]:
         """Ticks that can be decided now, in order of time."""
@@ -135,9 +152,6 @@ class Grid:
             yield self._at(self._tick)
             self._tick += self._embodiment.period_ns
             self._buffer.forget_before(self._tick)
-        newest = {key: self._buffer.newest_ns(key) or 0 for key in self._buffer.keys}
-        waiting = {key: ns for key, ns in newest.items() if not self._is_late(key)}
-        self._awaited = min(waiting, key=waiting.__getitem__)
 
     def _begin(self) -> bool:
         """Fix the first tick, if every stream is known."""
@@ -157,25 +171,47 @@ class Grid:
 
     def _known_ns(self) -> int:
         """Up to where every stream is known, or given up on."""
-        newest = [self._buffer.newest_ns(k) for k in self._buffer.keys if not self._is_late(k)]
-        return min(ns if ns is not None else 0 for ns in newest)
+        newest = {
+            key: self._buffer.newest_ns(key) or 0
+            for key in self._buffer.keys
+            if not self._is_late(key)
+        }
+        late = len(newest) < len(self._buffer.keys)
+        # A late stream may come again, with samples from now on; till then it has no say.
+        wait_ns = self._horizon_ns if late else 0
+        self._awaited = min(newest, key=newest.__getitem__)
+        self._awaited_ns = self._tick + wait_ns
+        return newest[self._awaited] - wait_ns
 
     def _at(self, tick: int) -> Step | Hole:
         try:
-            return self._buffer.step(tick)
+            step = self._buffer.step(tick)
+            for key in self._buffer.keys:
+                self.sync.used(key, tick, self._buffer.age_ns(key, tick))
+            return step
         except Absent as absent:
             newest = self._buffer.newest_ns(absent.key)
             reason = str(absent)
             if newest is not None and newest < tick:
                 silent_s = (tick - newest) / NS_PER_S
                 reason = f"{absent.key}: {self._topic(absent.key)} is silent for {silent_s:.3f} s"
-            return self.hole(tick, reason)
         except DataError as error:
-            return self.hole(tick, str(error))
+            reason = str(error)
+        return self.hole(tick, reason, partial=self._present(tick) if self._partial else None)
 
-    def hole(self, tick: int, reason: str, *, final: bool = False) -> Hole:
+    def _present(self, tick: int) -> Step:
+        values = self._buffer.present(tick)
+        kinds: dict[str, dict[str, Any]] = {"camera": {}, "state": {}, "action": {}}
+        for key, value in values.items():
+            kind, _, name = key.partition("/")
+            kinds[kind][name] = value
+        return Step(tick, kinds["camera"], kinds["state"], kinds["action"])
+
+    def hole(
+        self, tick: int, reason: str, *, final: bool = False, partial: Step | None = None
+    ) -> Hole:
         """A hole at a tick."""
-        return Hole(tick, (tick - (self._first or 0)) / NS_PER_S, reason, final)
+        return Hole(tick, (tick - (self._first or 0)) / NS_PER_S, reason, final, partial)
 
     def _topic(self, key: str) -> str:
         return self._topics[self._embodiment.streams[key].topic]
@@ -230,6 +266,7 @@ class BagGrid:
         embodiment: Streams and rate.
         actions: Whether the action streams are needed.
         namespace: Where the topics live; needed only where several namespaces fit.
+        partial: Whether holes say what holds all the same.
 
     Attributes:
         grid: The ticks, for what else it knows of them.
@@ -245,6 +282,7 @@ class BagGrid:
         *,
         actions: bool = True,
         namespace: str | None = None,
+        partial: bool = False,
     ) -> None:
         self._reader = reader
         streams = embodiment.streams if actions else embodiment.observation_streams
@@ -261,7 +299,7 @@ class BagGrid:
                     f"{reader.path}: {actual} is {present[actual].type}, the embodiment says "
                     f"{stream.type}"
                 )
-        self.grid = Grid(embodiment, topics, actions=actions)
+        self.grid = Grid(embodiment, topics, actions=actions, partial=partial)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,8 +47,6 @@ class Summary:
         steps: Number of steps.
         duration_s: Time on the grid.
         size_bytes: Bytes on disk.
-        roles: Episodes by role and outcome, e.g. ``("expert", "success")``.
-        tasks: Episodes by task sentence.
         ranges: Per column of state and action; columns without a value are left out.
     """
 
@@ -57,8 +54,6 @@ class Summary:
     steps: int
     duration_s: float
     size_bytes: int
-    roles: dict[tuple[str, str], int]
-    tasks: dict[str, int]
     ranges: tuple[ColumnRange, ...]
 
 
@@ -72,20 +67,21 @@ def summarize(store: Store) -> Summary:
         The summary.
     """
     embodiment = store.embodiment
-    ranges = _ranges("state", embodiment.state_names, store.state())
-    ranges += _ranges("action", embodiment.action_names, store.array("action")[:])
+    ranges = column_ranges("state", embodiment.state_names, store.state())
+    ranges += column_ranges("action", embodiment.action_names, store.array("action")[:])
     return Summary(
         episodes=len(store),
         steps=store.steps,
         duration_s=store.steps / embodiment.rate_hz,
         size_bytes=store.size_bytes,
-        roles=dict(collections.Counter((e.role, e.outcome) for e in store.episodes)),
-        tasks=dict(collections.Counter(e.task for e in store.episodes)),
         ranges=tuple(ranges),
     )
 
 
-def _ranges(array: str, names: Sequence[str], values: npt.NDArray[np.float32]) -> list[ColumnRange]:
+def column_ranges(
+    array: str, names: Sequence[str], values: npt.NDArray[np.float32]
+) -> list[ColumnRange]:
+    """Range of every column (N, n) that has a finite value."""
     found = []
     for name, column in zip(names, values.T, strict=True):
         real = column[np.isfinite(column)]

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from uwm_core.data.bag import BagReader
 from uwm_core.data.lags import find_lag
 from uwm_core.data.messages import NS_PER_S, image_rgb, resize, stamp_ns, vector
-from uwm_core.data.topics import resolve_topics
+from uwm_core.data.topics import embodiment_of, resolve_topics
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, SpecError
 from uwm_core.resources import bundled
@@ -91,11 +91,7 @@ def calibrate(
         DataError: If the bag cannot be read, or no state stream gives joint positions.
     """
     with BagReader(bag) as reader:
-        if embodiment is None:
-            text = reader.metadata.get("uwm.embodiment")
-            if not text:
-                raise DataError(f"{bag}: does not say its embodiment; name one (--embodiment fr3)")
-            embodiment = Embodiment.parse(text, f"{bag}/embodiment")
+        embodiment = embodiment or embodiment_of(reader)
         streams = embodiment.streams
         clock = _clock_of(embodiment)
         signals = _signals(reader, streams, namespace, seen)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from uwm_core.data.rotations import matrix_of_quaternion, mix_poses, rotation_6d
+from uwm_core.data.rotations import matrix_of_euler, matrix_of_quaternion, mix_poses, rotation_6d
 from uwm_core.errors import DataError
 from uwm_core.streams import (
     ARRAY,
@@ -182,6 +182,8 @@ def vector(msg: Any, spec: Vector) -> npt.NDArray[np.float32]:
     if not np.isfinite(raw).all():
         raise DataError(f"{spec.topic} has a {spec.field} that is not finite: {raw.tolist()}")
     value = raw * spec.scale
+    if spec.field == "twist_6d":
+        value = np.concatenate([value[:3], rotation_6d(matrix_of_euler(value[3:]))])
     return (value if spec.open_above is None else value > spec.open_above).astype(np.float32)
 
 
@@ -192,7 +194,7 @@ def between(
 
     Linear, orientations by slerp; in double precision, rounded once.
     """
-    if spec.field == "pose":
+    if spec.field in ("pose", "twist_6d"):
         return mix_poses(left, right, weight)
     mixed = (1.0 - weight) * left.astype(np.float64) + weight * right.astype(np.float64)
     return mixed.astype(np.float32)

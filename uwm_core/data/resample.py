@@ -4,8 +4,7 @@
 ``ObservationBuffer`` takes messages as they come, undecoded, and answers for a tick:
 
 * images: the last one at or before the tick;
-* vectors: linear interpolation at the tick (orientations: slerp), or the last value for commands
-  that jump;
+* vectors: linear interpolation (orientations: slerp), or the last value for commands that jump;
 * older than the stream's ``max_age_s``: ``Absent``, never zeros and never a silent repeat.
 
 A stream is known up to its newest stamp, so the newest tick is the oldest of the newest stamps, and
@@ -15,8 +14,7 @@ counted per stream. It neither reads bags nor knows ROS; time always comes in as
 
 from __future__ import annotations
 
-import bisect
-import collections
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -24,144 +22,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from uwm_core.data.messages import NS_PER_S, between, header_ns, picture, vector
+from uwm_core.data.messages import NS_PER_S, between, picture
+from uwm_core.data.stream_buffer import StreamBuffer
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UnknownNameError
 from uwm_core.records import Observation, Step
 from uwm_core.streams import Camera, Vector
-
-# A header further than this from the time of reception is of another epoch (since boot, simulated).
-EPOCH_NS = 60 * NS_PER_S
-
-ZERO_STAMP = "header stamp 0"
-JUMP_BACK = "stamp jumps back"
-CLOCK_SET = "clock set back"
-REPEATED = "stamp repeated"
-OTHER_EPOCH = "header stamp of another epoch than the time of reception"
-
-
-class Absent(DataError):
-    """A stream has nothing that holds at the tick.
-
-    Attributes:
-        key: The stream, e.g. ``camera/front``.
-        reason: Why, in one clause.
-    """
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"{key} is absent: {reason}")
-        self.key = key
-        self.reason = reason
-
-
-class _Entry:
-    """One message: undecoded until it is first wanted, then only its value is kept."""
-
-    __slots__ = ("msg", "stamp_ns", "value")
-
-    def __init__(self, stamp: int, msg: Any) -> None:
-        self.stamp_ns = stamp
-        self.msg = msg
-        self.value: npt.NDArray[Any] | None = None
-
-    def decoded(self, spec: Camera | Vector, view: Callable[[Any, Camera], Any]) -> Any:
-        msg, value = self.msg, self.value
-        if value is None:
-            value = view(msg, spec) if isinstance(spec, Camera) else vector(msg, spec)
-            self.value, self.msg = value, None
-        return value
-
-
-class _Stream:
-    """Messages of one stream in the order of their stamps, with counts of those not usable."""
-
-    def __init__(self, key: str, spec: Camera | Vector, horizon_ns: int) -> None:
-        self.key = key
-        self.spec = spec
-        self.max_age_ns = round(spec.max_age_s * NS_PER_S)
-        self._latency_ns = round(spec.latency_s * NS_PER_S)
-        self._horizon_ns = horizon_ns
-        self._stamps: list[int] = []
-        self._entries: list[_Entry] = []
-        self.trouble: collections.Counter[str] = collections.Counter()
-
-    @property
-    def newest_ns(self) -> int | None:
-        return self._stamps[-1] if self._stamps else None
-
-    @property
-    def oldest_ns(self) -> int | None:
-        return self._stamps[0] if self._stamps else None
-
-    def push(self, msg: Any, receive_ns: int) -> None:
-        stamp = receive_ns
-        if self.spec.clock == "header":
-            stamp = header_ns(msg)
-            if stamp == 0:
-                self.trouble[ZERO_STAMP] += 1
-                return
-            if abs(stamp - receive_ns) > EPOCH_NS:
-                self.trouble[OTHER_EPOCH] += 1
-        stamp -= self._latency_ns
-        if self._stamps and stamp <= self._stamps[-1]:
-            if stamp == self._stamps[-1]:
-                self.trouble[REPEATED] += 1
-                return
-            # Further back than anything kept is no message out of order: the clock was set, e.g.
-            # because a simulation began anew.
-            if stamp > self._stamps[-1] - self._horizon_ns:
-                self.trouble[JUMP_BACK] += 1
-                return
-            self.trouble[CLOCK_SET] += 1
-            self._stamps.clear()
-            self._entries.clear()
-        self._stamps.append(stamp)
-        self._entries.append(_Entry(stamp, msg))
-        # Old ones go in batches: removing from a list's front costs its whole length.
-        if stamp - self._stamps[0] > 2 * self._horizon_ns:
-            self.forget_before(stamp - self._horizon_ns)
-
-    def forget_before(self, tick_ns: int) -> None:
-        """Drop what no tick at or after this one can need."""
-        keep = max(0, bisect.bisect_right(self._stamps, tick_ns) - 1)
-        del self._stamps[:keep]
-        del self._entries[:keep]
-
-    def around(self, tick_ns: int) -> tuple[_Entry, _Entry | None]:
-        """The entry at or before the tick, and the one after it where interpolation needs it.
-
-        Raises:
-            Absent: If there is none, or it is too old.
-        """
-        index = bisect.bisect_right(self._stamps, tick_ns)
-        if index == 0:
-            if not self._stamps:
-                dropped = ", ".join(f"{count} x {kind}" for kind, count in self.trouble.items())
-                reason = f"nothing received on {self.spec.topic}"
-                raise Absent(
-                    self.key, f"{reason} that can be used ({dropped})" if dropped else reason
-                )
-            late_s = (self._stamps[0] - tick_ns) / NS_PER_S
-            raise Absent(self.key, f"{self.spec.topic} begins {late_s:.3f} s after the tick")
-        before = self._entries[index - 1]
-        exact = before.stamp_ns == tick_ns
-        linear = isinstance(self.spec, Vector) and self.spec.interpolation == "linear"
-        if linear and not exact:
-            if index == len(self._entries):
-                raise Absent(self.key, f"{self.spec.topic} is not known yet at the tick")
-            after = self._entries[index]
-            self._check_age(after.stamp_ns - before.stamp_ns, "has a gap of")
-            return before, after
-        self._check_age(tick_ns - before.stamp_ns, "is silent for")
-        return before, None
-
-    def _check_age(self, age_ns: int, what: str) -> None:
-        if age_ns > self.max_age_ns:
-            raise Absent(
-                self.key,
-                f"{self.spec.topic} {what} {age_ns / NS_PER_S:.3f} s "
-                f"(max_age_s {self.spec.max_age_s:g})",
-            )
 
 
 class ObservationBuffer:
@@ -192,7 +58,7 @@ class ObservationBuffer:
         specs = embodiment.streams if actions else embodiment.observation_streams
         reach_s = history / embodiment.rate_hz + max(spec.max_age_s for spec in specs.values())
         horizon_ns = round((horizon_s if horizon_s is not None else reach_s + 2.0) * NS_PER_S)
-        self._streams = {key: _Stream(key, spec, horizon_ns) for key, spec in specs.items()}
+        self._streams = {key: StreamBuffer(key, spec, horizon_ns) for key, spec in specs.items()}
         self._view = view
         self._lock = threading.Lock()
 
@@ -201,13 +67,16 @@ class ObservationBuffer:
         """Streams that are taken: ``camera/<name>``, ``state/<key>``, ``action/<key>``."""
         return tuple(self._streams)
 
-    def push(self, key: str, msg: Any, receive_ns: int) -> None:
+    def push(self, key: str, msg: Any, receive_ns: int) -> int | None:
         """Take one message of one stream.
 
         Args:
             key: The stream, e.g. ``camera/front``.
             msg: The message, not decoded; it must not change afterwards.
             receive_ns: When it was received (live) or logged (bag).
+
+        Returns:
+            Its stamp as it counts here; None if the message cannot be used.
 
         Raises:
             UnknownNameError: If the embodiment has no such stream.
@@ -216,7 +85,11 @@ class ObservationBuffer:
         if stream is None:
             raise UnknownNameError("stream", key, self._streams)
         with self._lock:
-            stream.push(msg, receive_ns)
+            return stream.push(msg, receive_ns)
+
+    def age_ns(self, key: str, tick_ns: int) -> int:
+        """How old, at a tick for which there is a step, the newest sample is."""
+        return tick_ns - self._streams[key].around(tick_ns)[0].stamp_ns
 
     def newest_ns(self, key: str) -> int | None:
         """Stamp of the newest usable message of one stream; None if there is none."""
@@ -320,6 +193,14 @@ class ObservationBuffer:
             state=self._group("state", self.embodiment.state, tick_ns),
             action=self._group("action", self.embodiment.action, tick_ns),
         )
+
+    def present(self, tick_ns: int) -> dict[str, Any]:
+        """Values by stream at a tick, without what is absent or cannot be decoded."""
+        values = {}
+        for key in self._streams:
+            with contextlib.suppress(DataError):
+                values[key] = self._sample(key, tick_ns)
+        return values
 
     def _group(self, kind: str, names: Iterable[str], tick_ns: int) -> dict[str, npt.NDArray[Any]]:
         keys = {name: f"{kind}/{name}" for name in names}

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Orientations as data: quaternions to matrices, matrices to 6D and back, poses between poses.
 
-6D is the first two columns of the rotation matrix, one after the other (Zhou et al., "On the
+6D is the first two rows of the rotation matrix, one after the other (Zhou et al., "On the
 Continuity of Rotation Representations in Neural Networks"): a number that is nearly right is a
-rotation that is nearly right, which neither quaternions nor Euler angles offer. A pose is a row of
-nine, position in metres and 6D; all functions take any leading axes and return new arrays.
+rotation that is nearly right, which neither quaternions nor Euler angles offer. Rows, since the
+published Unified World Model, UMI and robomimic keep rows; columns would be the inverse rotation to
+them. A pose is a row of nine, position in metres and 6D; all functions return new arrays.
+
+Euler angles are intrinsic ``XYZ`` in both directions (R = Rx Ry Rz).
 """
 
 from __future__ import annotations
@@ -48,9 +51,9 @@ def quaternion_of_matrix(matrix: Floats) -> npt.NDArray[np.float64]:
 
 
 def rotation_6d(matrix: Floats) -> npt.NDArray[np.float64]:
-    """6D (..., 6) of rotation matrices (..., 3, 3): first column, then second."""
-    turned = np.swapaxes(np.asarray(matrix, np.float64)[..., :2], -1, -2)
-    return turned.reshape(*turned.shape[:-2], 6)
+    """6D (..., 6) of rotation matrices (..., 3, 3): first row, then second."""
+    rows = np.asarray(matrix, np.float64)[..., :2, :]
+    return rows.reshape(*rows.shape[:-2], 6)
 
 
 def matrix_of_6d(numbers: Floats) -> npt.NDArray[np.float64]:
@@ -59,7 +62,7 @@ def matrix_of_6d(numbers: Floats) -> npt.NDArray[np.float64]:
     first = _unit(numbers[..., :3])
     second = numbers[..., 3:]
     second = _unit(second - (first * second).sum(-1, keepdims=True) * first)
-    return np.stack([first, second, np.cross(first, second)], axis=-1)
+    return np.stack([first, second, np.cross(first, second)], axis=-2)
 
 
 def _unit(vector: Floats) -> npt.NDArray[np.float64]:
@@ -82,6 +85,23 @@ def matrix_of_turn(turn: Floats) -> npt.NDArray[np.float64]:
     half = angle / 2
     scale = 0.5 if angle < _SMALL_RAD else np.sin(half) / angle
     return matrix_of_quaternion(np.append(turn * scale, np.cos(half)))
+
+
+def matrix_of_euler(euler: Floats) -> npt.NDArray[np.float64]:
+    """Rotation matrix (3, 3) of intrinsic XYZ angles (3,), rad."""
+    x, y, z = (matrix_of_turn(axis * angle) for axis, angle in zip(np.eye(3), euler, strict=True))
+    return x @ y @ z
+
+
+def euler_of_matrix(matrix: Floats) -> npt.NDArray[np.float64]:
+    """Intrinsic XYZ angles (3,), rad, of a rotation matrix (3, 3); the second within +-pi/2."""
+    m = np.asarray(matrix, np.float64)
+    middle = np.arctan2(m[0, 2], np.hypot(m[0, 0], m[0, 1]))
+    first = np.arctan2(-m[1, 2], m[2, 2])
+    if np.hypot(m[0, 0], m[0, 1]) < _SMALL_RAD:
+        # Straight up or down only the sum of the outer two is known: all of it is the first's.
+        return np.array([np.arctan2(m[2, 1], m[1, 1]), middle, 0.0])
+    return np.array([first, middle, np.arctan2(-m[0, 1], m[0, 0])])
 
 
 def mix_poses(

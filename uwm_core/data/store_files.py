@@ -117,10 +117,11 @@ class LocalFiles:
     def write(self, contents: Mapping[str, bytes]) -> None:
         """Put files in place of what had their names."""
         paths = {self.root / name: data for name, data in contents.items()}
-        folders = dict.fromkeys(path.parent for path in paths)
+        folders = {path.parent for path in paths}
         try:
-            for folder in folders:
+            for folder in [folder for folder in folders if not folder.is_dir()]:
                 folder.mkdir(parents=True, exist_ok=True)
+                folders.update(up for up in folder.parents if up.is_relative_to(self.root))
             # In threads, so that the disk is waited for once and not file by file.
             with ThreadPoolExecutor(WRITERS) as pool:
                 list(pool.map(_replace, paths, paths.values()))

@@ -91,6 +91,7 @@ class EpisodeRecord:
         dropped: Messages that the recording lost, by topic.
         notes: What the conversion remarked, e.g. clock trouble.
         remarks: What the operator noted.
+        sync: How well its streams kept time, by key: ``data.sync.StreamSync`` as plain values.
 
     Raises:
         UnknownNameError: If role or outcome is none of the known ones.
@@ -111,6 +112,7 @@ class EpisodeRecord:
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    sync: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for kind, value, known in (

@@ -41,6 +41,9 @@ class StorePlace:
     def __init__(self, path: Path | str, mode: Mode) -> None:
         self._mode = mode
         self._folder = None if is_url(path) else local_path(path)
+        if self._folder is not None and self._folder.is_symlink():
+            # What a link names is replaced where it lies, not the link.
+            self._folder = self._folder.resolve()
         self.location = str(path).rstrip("/") if self._folder is None else str(self._folder)
         self.target: Path | str = self.location
         self._created = self._done = False

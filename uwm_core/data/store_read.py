@@ -7,7 +7,7 @@ in one piece. Numbers come in whole chunks; they are small.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,7 @@ from uwm_core.data.store_files import Files, Range
 from uwm_core.data.store_images import decode_images
 from uwm_core.errors import StoreError
 
-Index = slice | int | npt.NDArray[np.int64]
+Index = slice | int | Sequence[int] | npt.NDArray[np.int64]
 
 # Images side by side are read in pieces of at most this size.
 MAX_PIECE_BYTES = 1 << 23
@@ -177,13 +177,13 @@ class StoredArray:
         try:
             yield
         except FileNotFoundError:
-            raise self._damaged(rows, "the file is missing") from None
+            raise self._named(rows, "the file is missing") from None
         except (OSError, StoreError) as error:
-            raise self._damaged(rows, str(error)) from None
+            raise self._named(rows, str(error)) from None
 
-    def _damaged(self, rows: npt.NDArray[np.int64], reason: str) -> StoreError:
+    def _named(self, rows: npt.NDArray[np.int64], reason: str) -> StoreError:
         where = f"{self._spec.name}, rows {rows.min()} to {rows.max()}"
-        return StoreError(f"{self._files.location}: is damaged: {where}: {reason}")
+        return StoreError(f"{self._files.location}: {where}: {reason}")
 
 
 def _pieces(places: list[Range]) -> Iterator[list[Range]]:

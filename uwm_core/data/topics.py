@@ -1,11 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds an embodiment's topics among those of a bag or a graph."""
+"""Joins an embodiment and a recording: which robot a bag names, which topics are whose."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
 
+from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, did_you_mean
+
+
+class Recording(Protocol):
+    """What a bag says of itself (``data.bag.BagReader`` is one)."""
+
+    path: Path
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the recorder wrote beside the messages."""
+        ...
+
+
+def embodiment_of(recording: Recording) -> Embodiment:
+    """The embodiment that a recording names.
+
+    Raises:
+        DataError: If it names none.
+        SpecError: If what it names is no embodiment.
+    """
+    if text := recording.metadata.get("uwm.embodiment"):
+        return Embodiment.parse(text, f"{recording.path}/embodiment")
+    raise DataError(f"{recording.path}: does not say its embodiment; name one (--embodiment fr3)")
 
 
 def resolve_topics(

@@ -10,7 +10,8 @@ from typing import Any
 from rclpy.node import Node
 
 from uwm_core.data.messages import NS_PER_S
-from uwm_core.data.resample import Absent, ObservationBuffer
+from uwm_core.data.resample import ObservationBuffer
+from uwm_core.data.stream_buffer import Absent
 from uwm_core.embodiment import Embodiment
 from uwm_ros.bridge.qos import MatchedSubscription
 

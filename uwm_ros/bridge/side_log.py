@@ -8,6 +8,7 @@ messages lost. Here a thread of its own writes the line, to the error stream and
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import threading
@@ -61,5 +62,6 @@ class SideLog:
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
-            sys.stderr.write(line)
-            sys.stderr.flush()
+            with contextlib.suppress(OSError, ValueError):  # a terminal that was closed
+                sys.stderr.write(line)
+                sys.stderr.flush()

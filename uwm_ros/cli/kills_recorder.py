@@ -61,9 +61,9 @@ def _numbers(path: Path, *, cut_off: bool) -> int:
         with BagReader(path, recover=cut_off) as reader:
             messages = reader.messages([f"/{_NUMBERS}"])
             numbers = [round(message.position[0]) for _, message, _ in messages]
-    except DataError:
-        if cut_off and not any(file.stat().st_size for file in path.rglob("*.mcap")):
-            return 0  # Killed before the first chunk: there is nothing to read.
+    except DataError as error:
+        if cut_off and "no messages" in str(error):
+            return 0  # Killed before the first chunk was written, half a second after the start.
         raise
     if numbers != list(range(numbers[0], numbers[0] + len(numbers)) if numbers else ()):
         raise UwmError(f"{path}: has a hole among {len(numbers)} messages")

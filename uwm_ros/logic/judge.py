@@ -111,8 +111,8 @@ class Rules:
         """Read limits, ages and columns.
 
         Raises:
-            UwmError: If no state stream measures all joints of the arm, or an action is sent as a
-                type that is recorded only.
+            UwmError: If no state stream measures all joints of the arm, or an action is recorded
+                only: for its type, or since nobody can know its targets ahead.
         """
         for key, channel in embodiment.action.items():
             if channel.command_type not in DRIVEN_TYPES:
@@ -120,6 +120,14 @@ class Rules:
                     f"action {key} of embodiment {embodiment.name} is sent as "
                     f"{channel.command_type}, which is recorded but not driven yet; driven: "
                     f"{', '.join(DRIVEN_TYPES)}"
+                )
+            # A command's lead over the state is the arm's lag times its speed, not one period's
+            # way: added up along a chunk it makes another speed (twice, if the arm lags by two).
+            if channel.relative_to and channel.at == "tick":
+                raise UwmError(
+                    f"action {key} of embodiment {embodiment.name} is a command relative to "
+                    f"{channel.relative_to}, whose targets depend on the arm's lag and cannot be "
+                    "driven; driven: absolute commands, and at: next_tick"
                 )
         self.embodiment = embodiment
         self.limits = Limits.of(embodiment)

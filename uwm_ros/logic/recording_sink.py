@@ -104,7 +104,10 @@ class StoreSink:
         for line in process.stdout:
             answer = json.loads(line)
             with self._lock:
-                self._waiting.pop(0)
+                # Told twice after a restart, a bag is answered twice.
+                named = (i for i, bag in enumerate(self._waiting) if bag.name == answer["bag"])
+                if (place := next(named, None)) is not None:
+                    del self._waiting[place]
                 self._failed = answer["error"]
             if answer["error"]:
                 self._tell(f"not in the store: {answer['error']}")

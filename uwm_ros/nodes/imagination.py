@@ -16,7 +16,7 @@ from typing import Any
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from uwm_core.data.resample import Absent
+from uwm_core.data.stream_buffer import Absent
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 from uwm_core.records import ActionChunk

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from uwm_core.data.resample import Absent
+from uwm_core.data.stream_buffer import Absent
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 from uwm_ros.bridge.chunks import to_message

@@ -117,7 +117,7 @@ def test_relative_poses_lead_back_to_their_targets(seed):
     assert (learned[:, :width] == chunk[:, :width]).all()
 
 
-@pytest.mark.parametrize("name", ["fr3_spacemouse", "fr3_vr", "fr3_states"])
+@pytest.mark.parametrize("name", ["fr3_spacemouse", "fr3_servo", "fr3_vr", "fr3_states", "droid"])
 def test_bundled_inputs_load_and_name_every_column_once(name):
     embodiment = Embodiment.load(name)
     assert Embodiment.parse(embodiment.to_yaml()) == embodiment
@@ -130,6 +130,10 @@ def test_meaning_tells_a_delta_from_a_target():
     )  # fmt: skip
     assert any("next tick" in sentence for sentence in reached.difference(plain))
     assert any("relative to joint_pos" in sentence for sentence in delta.difference(reached))
+
+
+# scipy's capital letters are intrinsic angles; the first two rows are what DROID's numbers become.
+DROID_TURN = spatial.Rotation.from_euler("XYZ", [0.4, 0.5, 0.6]).as_matrix()[:2].ravel()
 
 
 def message(kind):
@@ -156,8 +160,13 @@ def message(kind):
     [
         ("geometry_msgs/msg/Twist", "field: twist\nunit: m/s\nclock: receive", [1, 2, 3, 4, 5, 6]),
         ("geometry_msgs/msg/TwistStamped", "field: twist\nunit: m/s", [1, 2, 3, 4, 5, 6]),
+        (
+            "geometry_msgs/msg/TwistStamped",
+            "field: twist_6d\nunit: unitless\nscale: 0.1",
+            [0.1, 0.2, 0.3, *DROID_TURN],
+        ),
         # A quarter turn about z: x becomes y, y becomes -x.
-        ("geometry_msgs/msg/PoseStamped", "field: pose\nunit: m", [1, 2, 3, 0, 1, 0, -1, 0, 0]),
+        ("geometry_msgs/msg/PoseStamped", "field: pose\nunit: m", [1, 2, 3, 0, -1, 0, 1, 0, 0]),
         (
             "std_msgs/msg/Float64MultiArray",
             "field: data\nunit: m\nnames: [p, q]\nindices: [2, 0]\nclock: receive",

@@ -305,3 +305,24 @@ def test_ctrl_c_leaves_nothing(good_bag: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         convert([good_bag], tmp_path / "s.zarr", None, interrupt)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_action_may_be_the_state_of_the_next_step(
+    bags: SimpleNamespace, tmp_path: Path, good_bag: Path
+) -> None:
+    """The last step has no next one and is left out."""
+    robot = Embodiment.load("fr3_sim")
+    reached = dataclasses.replace(
+        robot.action["joint_target"], topic="franka/joint_states", at="next_tick"
+    )
+    robot = dataclasses.replace(robot, action={**robot.action, "joint_target": reached})
+    convert([good_bag], tmp_path / "s.zarr", ConvertConfig(embodiment=robot))
+    episode = Store.open(tmp_path / "s.zarr").episode(0)
+    assert len(episode.stamp_ns) == 19
+    state = episode.state["joint_pos"]
+    np.testing.assert_array_equal(episode.action[:-1, :7], state[1:])
+    last = bags.joints_at(int(episode.stamp_ns[-1]) + robot.period_ns)
+    np.testing.assert_allclose(episode.action[-1, :7], last, atol=1e-6)
+    with pytest.raises(DataError, match=r"joint_target is the state of the next tick"):
+        config = ConvertConfig(embodiment=robot, holes="mask")
+        convert([good_bag], tmp_path / "masked.zarr", config)

@@ -179,6 +179,30 @@ def test_around_a_fault_only_what_is_true_is_kept_and_the_cut_is_told(
     assert "cut" in said(report) and says in said(report)
 
 
+@pytest.mark.parametrize("spoiled", SPOILED, indirect=True)
+def test_masked_holes_keep_the_grid_and_never_pass_for_data(
+    spoiled: tuple[Path, str], tmp_path: Path, bags: SimpleNamespace
+) -> None:
+    """The oracle of where something is absent is where ``split`` keeps nothing."""
+    path, _ = spoiled
+    for holes in ("split", "mask"):
+        convert([path], tmp_path / f"{holes}.zarr", ConvertConfig(holes=holes))
+    split, masked = (Store.open(tmp_path / f"{holes}.zarr") for holes in ("split", "mask"))
+    stamps, kept = masked.array("stamp_ns")[:], split.array("stamp_ns")[:]
+    assert len(masked) == 1 and len(stamps) == 20
+    assert np.all(np.diff(stamps) == masked.embodiment.period_ns)
+    whole = np.isin(stamps, kept)
+    front, joints = masked.mask("obs.front"), masked.mask("obs.joint_pos")
+    np.testing.assert_array_equal(front & joints, whole)
+    assert masked.mask("action").all() and masked.mask("obs.wrist").all()
+    state = masked.array("obs.joint_pos")[:]
+    np.testing.assert_array_equal(np.isfinite(state).all(axis=1), joints)
+    for row, tick in enumerate(stamps.tolist()):
+        if joints[row]:
+            np.testing.assert_allclose(state[row], bags.joints_at(tick), atol=1e-6)
+    np.testing.assert_array_equal(masked.array("obs.front")[:][whole], split.array("obs.front")[:])
+
+
 def test_messages_that_come_twice_change_nothing_and_are_counted(
     bags: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -36,14 +36,14 @@ def scene(seconds, moving=True):
 def bag(bags, tmp_path):
     """Makes a bag whose cameras are late and whose labels are early by known times."""
 
-    def build(camera_s=0.0, lead_s=0.0, moving=True):
+    def build(camera_s=0.0, lead_s=0.0, moving=True, picture=None):
         def rows():
             for message in bags.streams(DURATION_S):
                 stamp = message.receive_ns
                 seconds = (stamp - bags.START_NS) / NS
                 if "image" in message.topic:
                     late = camera_s if "front" in message.topic else 0.0
-                    pixels = scene(seconds - late, moving)
+                    pixels = picture() if picture else scene(seconds - late, moving)
                     message.msg = bags.image_msg(pixels, stamp)
                 elif "joint_states" in message.topic and "gripper" not in message.topic:
                     ahead = lead_s if "gello" in message.topic else 0.0
@@ -76,6 +76,13 @@ def test_a_label_that_leads_the_arm_is_told_and_never_proposed(bag):
 
 def test_an_arm_at_rest_calibrates_nothing(bag):
     assert not any(estimate.proposes for estimate in estimates(bag(moving=False)).values())
+
+
+def test_a_camera_that_shows_noise_is_not_guessed_at(bag):
+    draw = np.random.default_rng(5)
+    found = estimates(bag(picture=lambda: draw.integers(0, 256, (90, 120, 3), dtype=np.uint8)))
+    for camera in ("camera/front", "camera/wrist"):
+        assert found[camera].confidence < 0.5 and not found[camera].proposes
 
 
 def test_what_was_found_is_written_and_everything_else_stays(bag, tmp_path):

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uwm_core.data.messages import image_rgb, resize
-from uwm_core.data.resample import (
+from uwm_core.data.resample import ObservationBuffer
+from uwm_core.data.stream_buffer import (
     CLOCK_SET,
     JUMP_BACK,
     OTHER_EPOCH,
     REPEATED,
     ZERO_STAMP,
     Absent,
-    ObservationBuffer,
 )
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UnknownNameError

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uwm_core.data.rotations import (
+    euler_of_matrix,
     matrix_of_6d,
+    matrix_of_euler,
     matrix_of_quaternion,
     matrix_of_turn,
     mix_poses,
@@ -39,6 +41,24 @@ def test_quaternions_and_turns_become_the_matrices_of_scipy(turn):
     assert np.allclose(
         matrix_of_turn(turn_of(rotation.as_matrix())), rotation.as_matrix(), atol=1e-9
     )
+
+
+@given(turns)
+def test_euler_angles_are_the_intrinsic_ones_of_scipy_both_ways(angles):
+    matrix = matrix_of_euler(angles)
+    assert np.allclose(matrix, Rotation.from_euler("XYZ", angles).as_matrix(), atol=1e-12)
+    assert np.allclose(matrix_of_euler(euler_of_matrix(matrix)), matrix, atol=1e-6)
+
+
+@pytest.mark.parametrize("middle", [np.pi / 2, -np.pi / 2])
+def test_straight_up_and_down_euler_angles_still_give_the_same_rotation(middle):
+    matrix = Rotation.from_euler("XYZ", [0.3, middle, 0.7]).as_matrix()
+    assert np.allclose(matrix_of_euler(euler_of_matrix(matrix)), matrix, atol=1e-7)
+
+
+def test_6d_is_the_first_two_rows_as_in_the_published_model():
+    matrix = Rotation.from_rotvec([0.1, 0.2, 0.3]).as_matrix()
+    assert (rotation_6d(matrix) == matrix[:2].ravel()).all()
 
 
 @given(turns)

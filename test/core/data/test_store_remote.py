@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from uwm_core.data.store import EpisodeRecord, Store
+from uwm_core.data.store_edit import Selection, drop, merge, relabel
+from uwm_core.data.store_verify import verify
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import StoreError
 
@@ -51,6 +53,7 @@ def test_a_store_has_the_same_files_behind_a_url(
     for name in sizes:
         assert remote.files.read(name) == local.files.read(name), name
     assert remote.name == "s.zarr" and remote.size_bytes == local.size_bytes
+    assert verify(remote) == []
     rows = np.array([[86, 3], [3, 40]])
     for key in local.keys:
         np.testing.assert_array_equal(remote.array(key)[rows], local.array(key)[rows], key)
@@ -88,6 +91,22 @@ def test_an_aborted_writer_leaves_what_it_committed_behind_the_url(
             with pytest.raises(StoreError, match="there is no such store"):
                 Store.open(f"{base_url}/s.zarr")
     assert Store.open(f"{base_url}/s.zarr").steps == 21
+
+
+def test_stores_are_edited_behind_a_url(
+    stores: SimpleNamespace, embodiment: Embodiment, base_url: str, tmp_path: Path
+) -> None:
+    local = stores.write(tmp_path / "s.zarr", embodiment)
+    merge([local], f"{base_url}/m.zarr")
+    remote = Store.open(f"{base_url}/m.zarr")
+    relabel(remote, Selection(episodes=(1,)), outcome="failure")
+    remote = Store.open(f"{base_url}/m.zarr")
+    with pytest.raises(StoreError, match="object storage cannot replace a store in one step"):
+        drop(remote, Selection(outcome="success"))
+    drop(remote, Selection(outcome="success"), f"{base_url}/f.zarr")
+    (failure,) = Store.open(f"{base_url}/f.zarr").episodes
+    assert (failure.content, failure.outcome) == (local.episodes[1].content, "failure")
+    assert verify(remote) == []
 
 
 def test_a_store_travels_to_another_process(

@@ -59,7 +59,7 @@ def test_a_flipped_bit_in_an_image_names_its_row_and_episode(store: Store) -> No
     (fault,) = verify(store)
     assert (fault.where, fault.episodes) == ("data/obs.wrist row 35", (2,))
     assert "wrong checksum" in fault.reason
-    with pytest.raises(StoreError, match=r"damaged: data/obs\.wrist, rows 30 to 40: has a"):
+    with pytest.raises(StoreError, match=r"s\.zarr: data/obs\.wrist, rows 30 to 40: has a wrong"):
         Store.open(store.path).array("obs.wrist")[30:41]
     Store.open(store.path).array("obs.wrist")[36:]
 

@@ -146,6 +146,17 @@ def test_a_store_is_replaced_only_when_asked_and_only_at_the_end(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.zarr"]
 
 
+def test_a_link_to_a_store_stays_a_link(
+    stores: SimpleNamespace, embodiment: Embodiment, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "s.zarr").symlink_to(tmp_path / "disk" / "s.zarr")
+    for mode, steps in (("create", 3), ("overwrite", 3), ("append", 6)):
+        assert stores.write(tmp_path / "s.zarr", embodiment, (3,), mode=mode).steps == steps
+    assert (tmp_path / "s.zarr").is_symlink()
+    assert [p.name for p in (tmp_path / "disk").iterdir()] == ["s.zarr"]
+
+
 def test_a_replacement_that_died_between_its_renames_gives_the_old_one_back(
     tmp_path: Path, stores: SimpleNamespace, embodiment: Embodiment
 ) -> None:
