@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 
 import rclpy
 from rclpy.context import Context
+from rclpy.duration import Duration
 from rclpy.node import Node
 
 from uwm_core.data.store import Episode, Store
@@ -25,6 +26,8 @@ from uwm_ros.bridge.playing import Player
 
 # Listeners and a new publisher take a moment to find each other.
 _DISCOVERY_S = 0.5
+# A listener that was killed never acknowledges.
+_FAREWELL_S = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         while args.loop:
             play(player, episode, store.embodiment, lambda: now_ns(node), args.rate)
         for publisher in player.publishers:
-            publisher.wait_for_all_acked()
+            publisher.wait_for_all_acked(Duration(seconds=_FAREWELL_S))
     return 0
 
 
