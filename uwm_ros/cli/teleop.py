@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,7 +118,9 @@ class Desk:
         status = self._operator.newest.get(self._status)
         state = "executor is silent" if status is None else f"executor {status.state}"
         reason = f" | {status.reason}" if status is not None and status.reason else ""
-        return f"{state} | speed {self._wishes.share:.0%}{reason}"[: _width()]
+        return f"{state} | speed {self._wishes.share:.0%}{reason}"[
+            : shutil.get_terminal_size((100, 24)).columns - 1
+        ]
 
     def leave(self) -> str:
         """Want nothing more, and hold."""
@@ -135,13 +138,6 @@ class Desk:
             return f"executor: {answer.message}"
         except UwmError as error:
             return str(error)
-
-
-def _width() -> int:
-    try:
-        return max(os.get_terminal_size().columns - 1, 20)
-    except OSError:
-        return 100
 
 
 @contextlib.contextmanager
