@@ -7,6 +7,7 @@ the recorder knows no difference. Each episode: reset, teleoperate, record, stop
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,8 +17,10 @@ from std_srvs.srv import Trigger
 from uwm_core.embodiment import Embodiment
 from uwm_ros.bridge.types import message_class
 from uwm_ros.msg import SimTask
-from uwm_ros.operator.client import Operator
+from uwm_ros.operator.client import GraphError, Operator
 from uwm_ros.srv import ResetSim, StartEpisode, StopEpisode
+
+_HEAR_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ def _record_one(
     operator.wait(lambda: _reset_is_seen(operator, demonstration.seed), 5.0)
     for topic in labels:
         operator.forget(topic)
-    operator.call("scripted_teleop/start", Trigger)
+    _start_teleoperation(operator)
     # The recorder refuses to start while a topic is silent, and the labels come with the motion.
     operator.wait(lambda: all(topic in operator.newest for topic in labels), 5.0)
     operator.call(
@@ -98,6 +101,24 @@ def _record_one(
         if not finished:
             operator.call("recorder/discard", Trigger)
     return Recorded(demonstration, outcome, response.path)
+
+
+def _start_teleoperation(operator: Operator) -> None:
+    """Start it as soon as it has heard the arm, which may be later than this process has.
+
+    Raises:
+        GraphError: It still refuses after a while.
+    """
+    end_s = time.monotonic() + _HEAR_S
+    while True:
+        try:
+            operator.call("scripted_teleop/start", Trigger)
+        except GraphError:
+            if time.monotonic() > end_s:
+                raise
+            operator.wait(lambda: False, 0.2)
+        else:
+            return
 
 
 def _reset_is_seen(operator: Operator, seed: int) -> bool:
