@@ -31,9 +31,6 @@ else:
 CHUNK_BYTES = 768 * 1024
 CHUNK_NS = 500_000_000
 
-# The system is asked to write to the disk what it has taken each time it is this much.
-_HAND_ON_BYTES = 16 * 2**20
-
 # A message from this size on is written from where it is; smaller ones are gathered first, because
 # one call takes at most 1024 buffers.
 _APART_BYTES = 16 * 1024
@@ -69,7 +66,7 @@ class McapWriter:
         self._path = path
         self._packing = "zstd" if compress else ""
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        self._at = self._handed_on = 0
+        self._at = 0
         self._schemas: dict[str, tuple[int, bytes]] = {}
         self._channels: list[bytes] = []
         self._chunk = _Chunk()
@@ -239,17 +236,6 @@ class McapWriter:
             os.lseek(self._file, begin, os.SEEK_SET)
             self._at = begin
             raise DataError(f"{self._path}: cannot be written: {error.strerror}") from None
-        if self._at - self._handed_on >= _HAND_ON_BYTES:
-            self._hand_on()
-
-    def _hand_on(self) -> None:
-        """Ask the system to begin writing to the disk what it has taken, without waiting for it."""
-        # Left to itself it gathers for half a minute and then writes gigabytes at once, behind
-        # which every other file operation of a recorder waits.
-        with contextlib.suppress(AttributeError, OSError):  # a hint, where there is one to give
-            size = self._at - self._handed_on
-            os.posix_fadvise(self._file, self._handed_on, size, os.POSIX_FADV_DONTNEED)
-        self._handed_on = self._at
 
 
 class _Chunk:

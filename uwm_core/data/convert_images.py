@@ -35,6 +35,8 @@ from uwm_core.streams import Camera
 BATCH = 16
 # Tasks under way per worker: one in work, one waiting, one that is done but not yet fetched.
 DEPTH = 3
+# Rows whose images the disk is asked for before they are needed: it reads while we code.
+AHEAD = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +114,7 @@ class InlineCoder:
     def through(self, rows: Iterable[Row]) -> Iterator[tuple[Row, dict[str, Coded]]]:
         """Rows in their order, each with its images by camera."""
         last: dict[str, tuple[LazyImage, Coded]] = {}
-        for row in rows:
+        for row in _asked(rows):
             images = {}
             for name, lazy in _lazy_images(row).items():
                 # A camera slower than the grid gives the same image to several ticks.
@@ -207,6 +209,23 @@ def _batches(rows: Iterable[Row]) -> Iterator[_Batch]:
     yield batch
 
 
+def _asked(rows: Iterable[Row]) -> Iterator[Row]:
+    """The same rows, their images asked for a little ahead; an error comes after its rows."""
+    waiting: collections.deque[Row] = collections.deque()
+    try:
+        for row in rows:
+            for lazy in _lazy_images(row).values():
+                if isinstance(lazy.msg, LazyMessage):
+                    lazy.msg.ask()
+            waiting.append(row)
+            if len(waiting) > AHEAD:
+                yield waiting.popleft()
+    except UwmError:
+        yield from waiting
+        raise
+    yield from waiting
+
+
 def _finished(batch: _Batch, future: Future[list[Coded]]) -> Iterator[tuple[Row, dict[str, Coded]]]:
     coded = future.result()
     for row, places in zip(batch.rows, batch.places, strict=True):
@@ -222,6 +241,7 @@ def _lazy_images(row: Row) -> Mapping[str, LazyImage]:
 
 def _job(lazy: LazyImage) -> Job:
     message: LazyMessage = lazy.msg
+    message.ask()
     return Job(message.place or message.raw, lazy.spec)
 
 
