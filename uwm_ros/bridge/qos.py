@@ -65,7 +65,6 @@ class MatchedSubscription:
         callback: Callable[[Any, int], None],
         *,
         depth: int = 10,
-        raw: bool = False,
     ) -> None:
         """Subscribe with what the graph offers now.
 
@@ -73,9 +72,8 @@ class MatchedSubscription:
             node: The node.
             type_name: E.g. `sensor_msgs/msg/Image`.
             topic: Name, relative to the node's namespace.
-            callback: Gets the message (its bytes where `raw`) and when it was received, ns.
+            callback: Gets the message and when it was received, ns.
             depth: Messages that may wait.
-            raw: Do not decode.
 
         Raises:
             UwmError: If the message type is not installed.
@@ -86,42 +84,15 @@ class MatchedSubscription:
         self._class = message_class(type_name)
         self._callback = callback
         self._depth = depth
-        self._raw = raw
         self._use_sim_time = bool(node.get_parameter("use_sim_time").value)
         self._profile = self._wanted()
         self._subscription: Subscription[Any] = self._create()
-        self._paused = False
         self._timer = node.create_timer(_REFRESH_S, self.refresh)
 
     @property
     def resolved(self) -> str:
         """Full name of the topic after namespace and remapping."""
         return str(self._node.resolve_topic_name(self.topic))
-
-    @property
-    def is_reliable(self) -> bool:
-        """Whether the publishers offer reliable delivery."""
-        return bool(self._profile.reliability == ReliabilityPolicy.RELIABLE)
-
-    @property
-    def is_latched(self) -> bool:
-        """Whether the publishers offer transient-local durability."""
-        return bool(self._profile.durability == DurabilityPolicy.TRANSIENT_LOCAL)
-
-    @property
-    def count(self) -> int:
-        """Publishers of this topic with the right type on the graph."""
-        return sum(info.topic_type == self.type for info in publishers(self._node, self.topic))
-
-    @property
-    def wrong_types(self) -> list[str]:
-        """Types, other than ours, that are published on this topic."""
-        found = {info.topic_type for info in publishers(self._node, self.topic)}
-        return sorted(found - {self.type})
-
-    def keep(self, keep: bool) -> None:
-        """While kept, the subscription is not improved, only mended: recorders lose nothing."""
-        self._paused = keep
 
     def refresh(self) -> None:
         """Look at the offers again and subscribe anew where they ask for another profile."""
@@ -130,8 +101,7 @@ class MatchedSubscription:
             wanted.reliability == self._profile.reliability
             and wanted.durability == self._profile.durability
         )
-        improves = wanted.reliability == ReliabilityPolicy.RELIABLE
-        if same or (self._paused and improves):
+        if same:
             return
         self._node.destroy_subscription(self._subscription)
         self._profile = wanted
@@ -155,9 +125,7 @@ class MatchedSubscription:
         return matching_profile(offers, self._depth)
 
     def _create(self) -> Subscription[Any]:
-        return self._node.create_subscription(
-            self._class, self.topic, self._receive, self._profile, raw=self._raw
-        )
+        return self._node.create_subscription(self._class, self.topic, self._receive, self._profile)
 
     def _receive(self, message: Any, info: Any) -> None:
         # The middleware's own stamp does not contain the time the message waited in our queue.

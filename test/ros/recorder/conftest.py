@@ -122,3 +122,23 @@ class Desk:
 def desk(graph):
     """Somebody who operates the recorder."""
     return Desk(graph)
+
+
+@pytest.fixture
+def status(graph):
+    """What the recorder says, as it comes."""
+    from uwm_ros.msg import EpisodeStatus
+
+    return graph.listen(EpisodeStatus, "recorder/status")
+
+
+@pytest.fixture
+def make(graph, tmp_path):
+    """Builds a recorder with parameters of one's own."""
+    from uwm_ros.nodes.recorder import RecorderNode
+
+    def build(**parameters):
+        about = {"directory": str(tmp_path / "bags"), "min_free_gib": 0.0, "reserve_gib": 0.0}
+        return graph.add(RecorderNode, parameters={**about, **parameters})
+
+    return build

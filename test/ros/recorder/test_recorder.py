@@ -22,7 +22,6 @@ from std_srvs.srv import Trigger
 
 from uwm_core.data.bag import BagReader
 from uwm_core.embodiment import Embodiment
-from uwm_ros.msg import EpisodeStatus
 from uwm_ros.nodes.recorder import RecorderNode
 
 TOPICS = Embodiment.load("fr3_sim").topics
@@ -31,11 +30,6 @@ TOPICS = Embodiment.load("fr3_sim").topics
 @pytest.fixture
 def recorder(graph, tmp_path):
     return graph.add(RecorderNode, parameters={"directory": str(tmp_path), "min_free_gib": 0.0})
-
-
-@pytest.fixture
-def status(graph):
-    return graph.listen(EpisodeStatus, "recorder/status")
 
 
 def test_bag_holds_the_published_bytes_and_what_the_episode_was(

@@ -20,25 +20,7 @@ from std_srvs.srv import Trigger
 
 from uwm_core.data.bag import BagReader
 from uwm_core.data.bag_labels import read_labels
-from uwm_ros.msg import EpisodeStatus
-from uwm_ros.nodes.recorder import RecorderNode
 from uwm_ros.srv import CheckStreams, NoteEpisode, RelabelEpisode
-
-
-@pytest.fixture
-def status(graph):
-    return graph.listen(EpisodeStatus, "recorder/status")
-
-
-@pytest.fixture
-def make(graph, tmp_path):
-    """Builds a recorder with parameters of one's own."""
-
-    def build(**parameters):
-        about = {"directory": str(tmp_path / "bags"), "min_free_gib": 0.0, "reserve_gib": 0.0}
-        return graph.add(RecorderNode, parameters={**about, **parameters})
-
-    return build
 
 
 def outcomes(tmp_path):

@@ -14,17 +14,11 @@ from std_srvs.srv import Trigger
 from uwm_core.data.convert import convert
 from uwm_core.data.store import Store
 from uwm_core.embodiment import Embodiment
-from uwm_ros.msg import EpisodeStatus
 from uwm_ros.nodes.recorder import RecorderNode
 from uwm_ros.srv import RelabelEpisode
 
 # Converting starts a Python of its own at the lowest priority.
 PATIENCE_S = 180.0
-
-
-@pytest.fixture
-def status(graph):
-    return graph.listen(EpisodeStatus, "recorder/status")
 
 
 @pytest.fixture
