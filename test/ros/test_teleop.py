@@ -30,7 +30,7 @@ from uwm_ros.description import SimOptions, TeleopOptions, sim_stack, teleop_sta
 from uwm_ros.logic.limits import Limits
 from uwm_ros.logic.trajectory import Trajectory
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
-from uwm_ros.msg import ExecutorStatus
+from uwm_ros.msg import EpisodeStatus, ExecutorStatus
 from uwm_ros.srv import ResetSim, StartEpisode, StopEpisode
 
 FR3 = Embodiment.load("fr3_sim")
@@ -213,12 +213,15 @@ def test_what_a_person_drove_is_an_episode_whose_states_follow_its_actions(perso
     start = partial(
         person.graph.call, StartEpisode, "recorder/start", StartEpisode.Request(task="up")
     )
+    heard = person.graph.listen(EpisodeStatus, "recorder/status")
     # The recorder refuses until it has heard every stream.
     person.graph.wait(lambda: start().success, "the recording")
     person.wish = (0, 0, 1.0)
     person.goes((0, 0, 1.0), 0.06)
     person.wish = None
     person.rests()
+    # The gripper's label is said but once a second while it does not move.
+    person.graph.wait(lambda: heard and min(heard[-1].counts, default=0) > 3, "every stream")
     request = StopEpisode.Request(outcome="success")
     stopped = person.graph.call(StopEpisode, "recorder/stop", request)
     assert stopped.success, stopped.message
