@@ -33,8 +33,10 @@ from uwm_core.streams import Camera
 
 # Images per task of a worker: about 30 ms of work, so that handing it over costs little.
 BATCH = 16
-# Tasks under way per worker: one in work, one waiting, one that is done but not yet fetched.
+# Tasks under way per worker: one in work, two that wait while this process codes one itself.
 DEPTH = 3
+# Tasks that may wait for a slow one before them, in units of those under way.
+MOST = 4
 # Rows whose images the disk is asked for before they are needed: it reads while we code.
 AHEAD = 8
 
@@ -128,19 +130,22 @@ class InlineCoder:
 
 
 class PoolCoder:
-    """Codes in worker processes; a context of its own, so that no lock or thread is inherited.
+    """Codes in worker processes and, while they are busy, in this one: no core waits for another.
+
+    Workers come from a server that was started clean, so that no lock or thread is inherited and
+    the libraries are loaded once.
 
     Args:
         coding: How.
-        workers: How many.
+        workers: How many processes, this one included.
     """
 
     def __init__(self, coding: ImageCoding, workers: int) -> None:
         self._coding = coding
-        self._in_flight = workers * DEPTH
-        self._pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=_begin_worker
-        )
+        self._in_flight = (workers - 1) * DEPTH
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        self._pool = ProcessPoolExecutor(workers - 1, context, initializer=_begin_worker)
 
     def through(self, rows: Iterable[Row]) -> Iterator[tuple[Row, dict[str, Coded]]]:
         """Rows in their order, each with its images by camera.
@@ -151,8 +156,10 @@ class PoolCoder:
         waiting: collections.deque[tuple[_Batch, Future[list[Coded]]]] = collections.deque()
         try:
             for batch in _batches(rows):
-                waiting.append((batch, self._pool.submit(_code_all, batch.jobs, self._coding)))
-                while len(waiting) >= self._in_flight or (batch.failure and waiting):
+                waiting.append((batch, self._begin(batch, waiting)))
+                while waiting and (
+                    waiting[0][1].done() or len(waiting) > MOST * self._in_flight or batch.failure
+                ):
                     yield from _finished(*waiting.popleft())
                 if batch.failure:
                     raise batch.failure
@@ -165,6 +172,16 @@ class PoolCoder:
         finally:
             for _, future in waiting:
                 future.cancel()
+
+    def _begin(
+        self, batch: _Batch, waiting: Iterable[tuple[_Batch, Future[list[Coded]]]]
+    ) -> Future[list[Coded]]:
+        """Hand a batch to a worker, or code it here if they have enough."""
+        if sum(not future.done() for _, future in waiting) < self._in_flight:
+            return self._pool.submit(_code_all, batch.jobs, self._coding)
+        done: Future[list[Coded]] = Future()
+        done.set_result(_code_all(batch.jobs, self._coding))
+        return done
 
     def close(self) -> None:
         """End the workers."""
