@@ -76,9 +76,9 @@ def _print(console: Console, report: Report, store: Store | None, shown: list[in
         soft_wrap=True,
     )
     console.print(f"embodiment: {embodiment.name}. {embodiment.description}", soft_wrap=True)
-    for key in store.keys if store is not None else ():
-        array = store.array(key) if store is not None else None
-        if array is not None:
+    if store is not None:
+        for key in store.keys:
+            array = store.array(key)
             console.print(f"  {key:22} {array.shape!s:22} {array.dtype}", markup=False)
     for line in _told(report):
         console.print(f"  {line}", markup=False, soft_wrap=True)
