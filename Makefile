@@ -28,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ROOT := $(CURDIR)
 VENV := $(ROOT)/.venv
 BIN := $(VENV)/bin
-EXTRAS := train,vae,sim,film,interop,cluster,s3,kilted,kilted-build,dev
+EXTRAS := train,vae,arm,sim,film,interop,cluster,s3,kilted,kilted-build,dev
 TORCH := 2.13.0
 ARGS ?=
 

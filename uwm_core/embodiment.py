@@ -13,12 +13,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from uwm_core.action_channel import ARM_COMMAND_TYPES, VALUE_COMMAND_TYPES, ActionChannel
+from uwm_core.arm import Gripper, JointLimits, Kinematics, Safety
 from uwm_core.errors import UnknownNameError, did_you_mean
 from uwm_core.resources import bundled
-from uwm_core.spec import dump_spec, parse_spec, read_spec
+from uwm_core.spec import NEWER, dump_spec, parse_spec, read_spec
 from uwm_core.streams import (
-    JOINT_TRAJECTORY,
-    ActionChannel,
     Camera,
     Vector,
     above_zero,
@@ -31,96 +31,12 @@ __all__ = [
     "Embodiment",
     "Gripper",
     "JointLimits",
+    "Kinematics",
     "Safety",
     "Vector",
 ]
 
 _KEY = re.compile(r"[a-z][a-z0-9_]*")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class JointLimits:
-    """The arm's limits, one entry per joint.
-
-    Attributes:
-        position_rad: (low, high) per joint.
-        velocity_rad_s: Highest speed per joint.
-        acceleration_rad_s2: Highest acceleration per joint.
-
-    Raises:
-        ValueError: If a range is empty or the lists differ in length.
-    """
-
-    position_rad: tuple[tuple[float, float], ...]
-    velocity_rad_s: tuple[float, ...]
-    acceleration_rad_s2: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        for joint, (low, high) in enumerate(self.position_rad):
-            if low >= high:
-                raise ValueError(
-                    f"position_rad[{joint}] must be (low, high) with low < high, "
-                    f"got ({low:g}, {high:g})"
-                )
-        for name in ("velocity_rad_s", "acceleration_rad_s2"):
-            values = getattr(self, name)
-            if len(values) != len(self.position_rad):
-                raise ValueError(
-                    f"{name} has {len(values)} entries, position_rad has {len(self.position_rad)}"
-                )
-            for joint, value in enumerate(values):
-                above_zero(**{f"{name}[{joint}]": value})
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Gripper:
-    """The gripper.
-
-    Attributes:
-        max_width_m: Opening between the fingers when fully open.
-
-    Raises:
-        ValueError: If the width is not above 0.
-    """
-
-    max_width_m: float
-
-    def __post_init__(self) -> None:
-        above_zero(max_width_m=self.max_width_m)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Safety:
-    """What the executor enforces on top of the joint limits.
-
-    Attributes:
-        max_observation_age_s: Older observations stop the motion.
-        max_chunk_age_s: A chunk older than this is not played.
-        start_tolerance_rad: Largest distance between measured state and first command at start.
-        limit_margin_rad: Kept free at each end of each joint.
-        velocity_scale: Share of the velocity limits that may be used, above 0 and at most 1.
-
-    Raises:
-        ValueError: If a value is impossible.
-    """
-
-    max_observation_age_s: float
-    max_chunk_age_s: float
-    start_tolerance_rad: float
-    limit_margin_rad: float
-    velocity_scale: float
-
-    def __post_init__(self) -> None:
-        above_zero(
-            max_observation_age_s=self.max_observation_age_s,
-            max_chunk_age_s=self.max_chunk_age_s,
-            start_tolerance_rad=self.start_tolerance_rad,
-            velocity_scale=self.velocity_scale,
-        )
-        if self.limit_margin_rad < 0:
-            raise ValueError(f"limit_margin_rad must be 0 or more, got {self.limit_margin_rad:g}")
-        if self.velocity_scale > 1:
-            raise ValueError(f"velocity_scale must be at most 1, got {self.velocity_scale:g}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,6 +55,8 @@ class Embodiment:
         state: Low-dimensional observations by key, concatenated in this order.
         action: What is commanded, by key, concatenated in this order.
         safety: What the executor enforces.
+        kinematics: Where the links are; needed for Cartesian actions and commands, and for the
+            limits of ``safety`` that are about places.
 
     Raises:
         ValueError: If the parts do not fit together.
@@ -155,6 +73,7 @@ class Embodiment:
     state: dict[str, Vector]
     action: dict[str, ActionChannel]
     safety: Safety
+    kinematics: Kinematics | None = dataclasses.field(default=None, metadata=NEWER)
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -163,6 +82,14 @@ class Embodiment:
         self._check_arm()
         self._check_keys()
         self._check_actions()
+        self._check_kinematics()
+
+    def _check_kinematics(self) -> None:
+        if self.kinematics is None and self.safety.needs_kinematics:
+            raise ValueError(
+                "kinematics must be given where safety limits workspace_m, table_m or "
+                "self_collision_m"
+            )
 
     def _check_arm(self) -> None:
         unique("arm_joints", self.arm_joints)
@@ -209,12 +136,29 @@ class Embodiment:
         unique("action names", self.action_names)
         for key, channel in self.action.items():
             self._check_relative(key, channel)
-            strangers = [name for name in channel.names if name not in self.arm_joints]
-            if channel.command_type == JOINT_TRAJECTORY and strangers:
-                raise ValueError(
-                    f"action {key} commands {strangers[0]!r}, which is not among arm_joints and "
-                    "has no limits"
-                )
+            self._check_command(key, channel)
+
+    def _check_command(self, key: str, channel: ActionChannel) -> None:
+        """Refuse a command type that cannot carry what the channel means."""
+        mine = self.moves_arm(channel)
+        allowed = ARM_COMMAND_TYPES if mine else VALUE_COMMAND_TYPES
+        if channel.command_type in allowed:
+            return
+        strangers = [name for name in channel.names if name not in self.arm_joints]
+        if channel.command_type in ARM_COMMAND_TYPES and strangers:
+            raise ValueError(
+                f"action {key} commands {strangers[0]!r}, which is not among arm_joints and "
+                "has no limits"
+            )
+        what = "the arm" if mine else "one value"
+        raise ValueError(
+            f"action {key} commands {what}, which {channel.command_type} cannot; "
+            f"what can: {', '.join(allowed)}"
+        )
+
+    def moves_arm(self, channel: ActionChannel) -> bool:
+        """Whether a channel says where the arm goes: joints of it, a pose or a twist."""
+        return channel.cartesian or set(channel.names) <= set(self.arm_joints)
 
     def _check_relative(self, key: str, channel: ActionChannel) -> None:
         if not channel.relative_to:

@@ -22,7 +22,6 @@ Field = Literal[
 ]
 Combine = Literal["none", "sum"]
 Interpolation = Literal["linear", "previous"]
-When = Literal["tick", "next_tick"]
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 JOINT_STATE = "sensor_msgs/msg/JointState"
@@ -34,10 +33,9 @@ JOY = "sensor_msgs/msg/Joy"
 TWIST = "geometry_msgs/msg/Twist"
 TWIST_STAMPED = "geometry_msgs/msg/TwistStamped"
 POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
-DRIVEN_TYPES = (JOINT_TRAJECTORY, FLOAT32)
-"""Command types that the executor sends."""
-COMMAND_TYPES = (*DRIVEN_TYPES, ARRAY, POSE_STAMPED, TWIST_STAMPED, TWIST)
-
+GRIPPER_COMMAND = "control_msgs/action/GripperCommand"
+FRANKA_GRIPPER = "franka_msgs/action/Move"
+FOLLOW_JOINT_TRAJECTORY = "control_msgs/action/FollowJointTrajectory"
 _ROTATION = ("r11", "r12", "r13", "r21", "r22", "r23")
 POSE_PARTS = ("x", "y", "z", *_ROTATION)
 """Columns of a pose: position, then the first two rows of its rotation matrix (6D)."""
@@ -110,13 +108,15 @@ def unique(name: str, values: Sequence[str]) -> None:
             )
 
 
-def _topic(**values: str) -> None:
+def topic_name(**values: str) -> None:
+    """Refuse what is no topic name; the message begins with its name."""
     for name, value in values.items():
         if not _TOPIC.fullmatch(value):
             raise ValueError(f"{name} {value!r} is not a topic name, like front/color/image_raw")
 
 
-def _among(known: Iterable[str], **values: str) -> None:
+def among(known: Iterable[str], **values: str) -> None:
+    """Refuse a value that is not among the known ones; the message begins with its name."""
     for name, value in values.items():
         if value not in known:
             raise ValueError(f"{name} {value!r} is not supported; supported: {', '.join(known)}")
@@ -160,8 +160,8 @@ class Camera:
     max_age_s: float
 
     def __post_init__(self) -> None:
-        _topic(topic=self.topic)
-        _among(IMAGE_TYPES, type=self.type)
+        topic_name(topic=self.topic)
+        among(IMAGE_TYPES, type=self.type)
         _timing(self.rate_hz, self.latency_s, self.max_age_s)
         if min(self.size) <= 0:
             raise ValueError(f"size must be positive pixels (height, width), got {self.size}")
@@ -210,8 +210,8 @@ class Vector:
     max_age_s: float
 
     def __post_init__(self) -> None:
-        _topic(topic=self.topic)
-        _among(VECTOR_TYPES, type=self.type)
+        topic_name(topic=self.topic)
+        among(VECTOR_TYPES, type=self.type)
         _timing(self.rate_hz, self.latency_s, self.max_age_s)
         kind = VECTOR_TYPES[self.type]
         if self.field not in kind.fields:
@@ -284,51 +284,3 @@ class Vector:
         listed = ", ".join(self.names or self._parts)
         limit = f", open above {self.open_above:g}" if self.open_above is not None else ""
         return f"{joined}{listed} ({self.field}, {self.unit}{limit})"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ActionChannel(Vector):
-    """An action: recorded from ``topic`` as any ``Vector``, executed on ``command_topic``.
-
-    Attributes:
-        at: ``tick`` takes what the topic says at the tick (a teleoperation target);
-            ``next_tick`` what it says one tick later (the state that was reached).
-        relative_to: State key that is subtracted (for a pose: from which it is seen), at the tick;
-            empty for absolute values.
-        command_topic: Where the command goes.
-        command_type: One of ``COMMAND_TYPES``; to a Float32 value / scale is sent, so that what
-            was recorded is what is played.
-
-    Raises:
-        ValueError: If a value is impossible.
-    """
-
-    at: When = dataclasses.field(default="tick", metadata=NEWER)
-    relative_to: str = dataclasses.field(default="", metadata=NEWER)
-    command_topic: str
-    command_type: str
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _topic(command_topic=self.command_topic)
-        _among(COMMAND_TYPES, command_type=self.command_type)
-        if self.command_type == JOINT_TRAJECTORY and (self.combine != "none" or not self.names):
-            raise ValueError(
-                "combine must be 'none' for a JointTrajectory: each joint is commanded"
-            )
-        twist = len(TWIST_6D_PARTS if self.field == "twist_6d" else TWIST_PARTS)
-        wanted = {
-            FLOAT32: 1, POSE_STAMPED: len(POSE_PARTS), TWIST: twist, TWIST_STAMPED: twist,
-        }.get(self.command_type, self.size)  # fmt: skip
-        if self.size != wanted:
-            what = "one value" if wanted == 1 else f"{wanted} values"
-            raise ValueError(f"command_type {self.command_type} takes {what}, got {self.size}")
-        if self.relative_to and self.field in ("twist", "twist_6d"):
-            raise ValueError("relative_to is for positions and poses; a twist is a change already")
-
-    @property
-    def meaning(self) -> str:
-        """What its numbers are, as text that differs where they do."""
-        later = " at the next tick" if self.at == "next_tick" else ""
-        against = f", relative to {self.relative_to}" if self.relative_to else ""
-        return f"{super().meaning}{later}{against}"

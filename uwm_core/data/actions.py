@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from uwm_core.action_channel import ActionChannel
 from uwm_core.data.rotations import pose_at, pose_from
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import check_shape
 from uwm_core.records import Step
-from uwm_core.streams import ActionChannel
 
 Other = TypeVar("Other")
 Vectors = Mapping[str, npt.NDArray[np.float32]]

@@ -9,8 +9,9 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
+from uwm_core.action_channel import ActionChannel
 from uwm_core.embodiment import Embodiment
-from uwm_core.streams import FLOAT_TYPES, JOINT_STATE, ActionChannel
+from uwm_core.streams import FLOAT_TYPES, JOINT_STATE
 from uwm_ros.bridge.clock import to_stamp
 from uwm_ros.bridge.qos import reliable
 from uwm_ros.bridge.types import message_class

@@ -20,11 +20,12 @@ import numpy.typing as npt
 from uwm_core.embodiment import Embodiment, Vector
 from uwm_core.errors import UwmError
 from uwm_core.records import ActionChunk
-from uwm_core.streams import DRIVEN_TYPES, JOINT_STATE, JOINT_TRAJECTORY
+from uwm_core.streams import FLOAT32, JOINT_STATE, JOINT_TRAJECTORY
 from uwm_ros.logic.limits import Floats, Limits, follow
 from uwm_ros.logic.trajectory import Trajectory, ease_end, from_seconds, through
 
 _NS = 1e9
+DRIVEN_TYPES = (JOINT_TRAJECTORY, FLOAT32)
 # A clock may run this far ahead before its stamps are refused.
 _FUTURE_S = 0.2
 # An action due sooner than this share of a period cannot be reached in time: the next one is.

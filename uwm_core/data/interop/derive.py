@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from uwm_core.action_channel import ActionChannel
 from uwm_core.data.interop.source import Layout, key_of
 from uwm_core.embodiment import Embodiment, Gripper, JointLimits, Safety
 from uwm_core.errors import DataError
-from uwm_core.streams import ARRAY, ActionChannel, Camera, Vector
+from uwm_core.streams import ARRAY, Camera, Vector
 
 # Wider than any number that data hold, so that a derived limit never looks like a measured one.
 ANY = 1e6
