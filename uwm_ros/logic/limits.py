@@ -13,7 +13,6 @@ of h seconds if q + v^2 / (2 a) + v h / 2 lies within it; every step keeps this 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,10 @@ Floats = npt.NDArray[np.float64]
 
 # Share of a limit that planned motion leaves unused, so that rounding never crosses it.
 _ROUNDING = 1e-6
-_MAX_STEPS = 4000
+# Moments at which a braking joint comes to rest lie on a grid of this step.
+_BRAKE_GRID_S = 1e-4
+POINTS_STEP_S = 0.02
+"""Between the points that controllers are given, and the moments at which motion is planned."""
 _GAIN_PER_S = 12.0
 # Share of one step's change of velocity below which moving on is not worth a step.
 _CRAWL = 1 / 16
@@ -62,71 +64,93 @@ class Limits:
             acceleration=np.array(embodiment.limits.acceleration_rad_s2, dtype=np.float64),
         )
 
-    def stoppable(self, position: Floats, velocity: Floats, step_s: float) -> Floats:
-        """Positions (2, J) where the joints come to rest if they brake now: towards low and high.
+    def scaled(self, speed: float) -> Limits:
+        """With this share of the velocities."""
+        return dataclasses.replace(self, velocity=speed * self.velocity)
 
-        Args:
-            position: (J,) rad.
-            velocity: (J,) rad/s.
-            step_s: Length of one planned step.
+    def containing(self, *positions: Floats) -> Limits:
+        """Wide enough for an arm (J,) that stands outside: it may come back, but not go further."""
+        return dataclasses.replace(
+            self,
+            low=np.minimum(self.low, np.min(positions, axis=0)),
+            high=np.maximum(self.high, np.max(positions, axis=0)),
+        )
+
+    def for_curve(self, smoothing_s: float) -> Limits:
+        """What a curve must keep so that a controller keeps these limits.
+
+        The controller plays cubics through points of the curve's average, `POINTS_STEP_S` apart.
+        The average has a jerk of at most 2 a / w; by Peano's theorem such a cubic departs from it
+        by no more than jerk * h^3 / 96 in position and 0.0324 jerk * h^2 in velocity. Its
+        acceleration is the best linear one (in the sense of squares) on each piece, which exceeds
+        a bound on what it approximates by no more than 4/27 a h / w.
         """
-        way = velocity**2 / (2 * self.acceleration) + np.abs(velocity) * step_s / 2
-        return np.stack([position - way * (velocity < 0), position + way * (velocity > 0)])
-
-
-Reference = Callable[[float], tuple[Floats, Floats]]
+        h, w = POINTS_STEP_S, smoothing_s
+        # So slow a joint needs not all of its acceleration, and would feel the departure.
+        a = np.minimum(self.acceleration, 0.05 * self.velocity * w / (2 * 0.0324 * h * h))
+        a = a / (1 + min(4 / 27 * h / w, 2 / 3)) * (1 - 2 * _ROUNDING)
+        jerk = 2 * a / w
+        aside = jerk * h**3 / 96 + self.velocity * (_BRAKE_GRID_S / 2) + _ROUNDING
+        return dataclasses.replace(
+            self,
+            low=self.low + aside,
+            high=self.high - aside,
+            velocity=self.velocity - 0.0324 * jerk * h * h,
+            acceleration=a,
+        )
 
 
 def follow(
-    reference: Reference,
-    duration_s: float,
+    goals: tuple[Floats, Floats],
     start: tuple[Floats, Floats],
     limits: Limits,
-    step_s: float = 0.02,
+    step_s: float = POINTS_STEP_S,
+    settle_s: float = 1.0,
 ) -> tuple[Floats, Floats, Floats]:
     """Follow a reference as closely as the limits allow, and come to rest at its end.
 
     Args:
-        reference: Time since start in s -> position and velocity, (J,) each; must be finite.
-        duration_s: Length of the reference; its last position is then the goal.
+        goals: Positions rad and velocities rad/s of the reference, (M, J) each, row k at
+            ``(k + 1) * step_s``; the last position is then the goal.
         start: Position and velocity at time 0, (J,) each.
         limits: What may be used. A start outside of them is brought back, never further out.
         step_s: Length of one step.
+        settle_s: After the reference the goal is approached for so long; then the joints brake.
 
     Returns:
         Times (N,) s, positions (N, J), velocities (N, J); the first row is the start.
     """
     q, v = (np.array(part, dtype=np.float64) for part in start)
-    times, positions, velocities = [0.0], [q], [v]
-    for step in range(1, _MAX_STEPS):
-        time_s = step * step_s
-        goal, speed = reference(min(time_s, duration_s))
-        if time_s >= duration_s:
-            speed = np.zeros_like(v)
-        w = _next_velocity(q, v, goal, speed, limits, step_s)
-        q = q + (v + w) * (step_s / 2)
-        v = w
-        times.append(time_s)
+    positions, velocities = [q], [v]
+    goal, still = goals[0][-1], np.zeros_like(v)
+    last = len(goals[0]) - 1
+    for step in range(last + 1 + round(settle_s / step_s)):
+        row = (goals[0][step], goals[1][step]) if step < last else (goal, still)
+        w = _next_velocity((q, v), row, limits, step_s)
+        q, v = q + (v + w) * (step_s / 2), w
         positions.append(q)
         velocities.append(v)
-        if time_s >= duration_s and not v.any() and _arrived(q, goal, limits, step_s):
+        if step >= last and not v.any() and _arrived(q, goal, limits, step_s):
             break
-    return np.array(times), np.array(positions), np.array(velocities)
+    times_s = step_s * np.arange(len(positions))
+    ending_s, ending, slowing = brake((q, v), limits)
+    return (
+        np.concatenate([times_s, times_s[-1] + ending_s[1:]]),
+        np.concatenate([positions, ending[1:]]),
+        np.concatenate([velocities, slowing[1:]]),
+    )
 
 
-def brake(
-    start: tuple[Floats, Floats], limits: Limits, step_s: float = 0.02
-) -> tuple[Floats, Floats, Floats]:
-    """Come to rest as fast as the limits allow; same returns as `follow`."""
+def brake(start: tuple[Floats, Floats], limits: Limits) -> tuple[Floats, Floats, Floats]:
+    """Come to rest as fast as the limits allow, each joint for itself; same returns as `follow`."""
     q, v = (np.array(part, dtype=np.float64) for part in start)
-    rows = [(0.0, q, v)]
-    change = limits.acceleration * (step_s * (1 - _ROUNDING))
-    while v.any() and len(rows) < _MAX_STEPS:
-        w = np.sign(v) * np.maximum(np.abs(v) - change, 0.0)
-        q, v = q + (v + w) * (step_s / 2), w
-        rows.append((len(rows) * step_s, q, v))
-    times, positions, velocities = zip(*rows, strict=True)
-    return np.array(times), np.array(positions), np.array(velocities)
+    # On a grid, since two points must not be so near that rounding looks like acceleration.
+    ticks = np.ceil(np.abs(v) / (limits.acceleration * (1 - _ROUNDING)) / _BRAKE_GRID_S)
+    stops_s = ticks * _BRAKE_GRID_S
+    times_s = np.unique(np.append(stops_s, 0.0))
+    gone_s = np.minimum(times_s[:, None], stops_s)
+    share = gone_s / np.maximum(stops_s, _BRAKE_GRID_S)
+    return times_s, q + v * gone_s * (1 - share / 2), np.where(gone_s < stops_s, v * (1 - share), 0)
 
 
 def _arrived(q: Floats, goal: Floats, limits: Limits, step_s: float) -> bool:
@@ -137,26 +161,28 @@ def _arrived(q: Floats, goal: Floats, limits: Limits, step_s: float) -> bool:
 
 
 def _next_velocity(
-    q: Floats, v: Floats, goal: Floats, speed: Floats, limits: Limits, h: float
+    state: tuple[Floats, Floats], row: tuple[Floats, Floats], limits: Limits, h: float
 ) -> Floats:
-    """Velocity at the end of a step that brings q towards goal within all limits."""
+    """Velocity at the end of a step from (q, v) that goes on within all limits.
+
+    The row is where the reference will be then, and how fast.
+    """
+    (q, v), (goal, speed) = state, row
     a = limits.acceleration * (1 - _ROUNDING)
     top = limits.velocity * (1 - _ROUNDING)
-    error = np.clip(goal, limits.low, limits.high) - (q + v * h / 2)
+    onward = q + v * (h / 2)
+    error = np.minimum(np.maximum(goal, limits.low), limits.high) - onward
+    size = np.abs(error)
     # Far away: the fastest approach that can still brake. Near: proportional, which cannot ring.
-    approach = np.minimum(_GAIN_PER_S * np.abs(error), np.sqrt(a * np.abs(error)))
-    wanted = speed + np.sign(error) * approach
+    approach = np.minimum(_GAIN_PER_S * size, np.sqrt(a * size))
+    wanted = speed + np.copysign(approach, error)
     # A crawl that one step can end is ended, else the motion would creep for ever.
-    wanted = np.where((np.abs(wanted) <= a * h * _CRAWL) & (speed == 0), 0.0, wanted)
-    highest = np.minimum(_stoppable_speed(q, v, limits.high, a, h), top)
-    lowest = np.maximum(-_stoppable_speed(-q, -v, -limits.low, a, h), -top)
-    wanted = np.clip(wanted, np.minimum(lowest, highest), highest)
+    wanted[(np.abs(wanted) <= a * (h * _CRAWL)) & (speed == 0)] = 0.0
+    # The highest next velocity after which a joint can still stop before its limit.
+    room = np.stack([limits.high - onward, onward - limits.low]) - _ROUNDING
+    square = h * h + 2 * room / a
+    most = np.where(square >= 0, a * (np.sqrt(np.maximum(square, 0.0)) - h), -np.inf)
+    highest, lowest = np.minimum(most[0], top), np.maximum(-most[1], -top)
+    wanted = np.minimum(np.maximum(wanted, np.minimum(lowest, highest)), highest)
     # Acceleration last: a start outside the limits is braked, never thrown back.
-    return np.asarray(np.clip(wanted, v - a * h, v + a * h))
-
-
-def _stoppable_speed(q: Floats, v: Floats, limit: Floats, a: Floats, h: float) -> Floats:
-    """Highest next velocity after which the joint can still stop before an upper limit."""
-    room = limit - _ROUNDING - q - v * h / 2
-    root = np.sqrt(np.maximum(h * h + 2 * room / a, 0.0))
-    return np.asarray(np.where(h * h + 2 * room / a >= 0, a * (root - h), -np.inf))
+    return np.asarray(np.minimum(np.maximum(wanted, v - a * h), v + a * h))
