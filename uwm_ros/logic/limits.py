@@ -13,6 +13,8 @@ of h seconds if q + v^2 / (2 a) + v h / 2 lies within it; every step keeps this 
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -83,12 +85,12 @@ class Limits:
         The average has a jerk of at most 2 a / w; by Peano's theorem such a cubic departs from it
         by no more than jerk * h^3 / 96 in position and 0.0324 jerk * h^2 in velocity. Its
         acceleration is the best linear one (in the sense of squares) on each piece, which exceeds
-        a bound on what it approximates by no more than 4/27 a h / w.
+        a bound on what it approximates by no more than 8/27 a h / w.
         """
         h, w = POINTS_STEP_S, smoothing_s
         # So slow a joint needs not all of its acceleration, and would feel the departure.
         a = np.minimum(self.acceleration, 0.05 * self.velocity * w / (2 * 0.0324 * h * h))
-        a = a / (1 + min(4 / 27 * h / w, 2 / 3)) * (1 - 2 * _ROUNDING)
+        a = a / (1 + min(8 / 27 * h / w, 2 / 3)) * (1 - 2 * _ROUNDING)
         jerk = 2 * a / w
         aside = jerk * h**3 / 96 + self.velocity * (_BRAKE_GRID_S / 2) + _ROUNDING
         return dataclasses.replace(
@@ -120,20 +122,19 @@ def follow(
     Returns:
         Times (N,) s, positions (N, J), velocities (N, J); the first row is the start.
     """
-    q, v = (np.array(part, dtype=np.float64) for part in start)
-    positions, velocities = [q], [v]
-    goal, still = goals[0][-1], np.zeros_like(v)
-    last = len(goals[0]) - 1
-    for step in range(last + 1 + round(settle_s / step_s)):
-        row = (goals[0][step], goals[1][step]) if step < last else (goal, still)
-        w = _next_velocity((q, v), row, limits, step_s)
-        q, v = q + (v + w) * (step_s / 2), w
-        positions.append(q)
-        velocities.append(v)
-        if step >= last and not v.any() and _arrived(q, goal, limits, step_s):
-            break
-    times_s = step_s * np.arange(len(positions))
-    ending_s, ending, slowing = brake((q, v), limits)
+    steps = len(goals[0]) + round(settle_s / step_s)
+    # One joint after another in plain floats: far quicker than arrays of a few numbers.
+    paths = [
+        _follow_joint(reference, (float(start[0][j]), float(start[1][j])), bounds, step_s, steps)
+        for j, (reference, bounds) in enumerate(
+            zip(np.stack(goals, axis=-1).swapaxes(0, 1).tolist(), _bounds(limits), strict=True)
+        )
+    ]
+    length = max(len(path) for path in paths)
+    rows = np.array([path + path[-1:] * (length - len(path)) for path in paths]).swapaxes(0, 1)
+    positions, velocities = rows[..., 0], rows[..., 1]
+    times_s = step_s * np.arange(length)
+    ending_s, ending, slowing = brake((positions[-1], velocities[-1]), limits)
     return (
         np.concatenate([times_s, times_s[-1] + ending_s[1:]]),
         np.concatenate([positions, ending[1:]]),
@@ -153,36 +154,67 @@ def brake(start: tuple[Floats, Floats], limits: Limits) -> tuple[Floats, Floats,
     return times_s, q + v * gone_s * (1 - share / 2), np.where(gone_s < stops_s, v * (1 - share), 0)
 
 
-def _arrived(q: Floats, goal: Floats, limits: Limits, step_s: float) -> bool:
-    """Near enough that `_next_velocity` would rest."""
-    inside = np.clip(goal, limits.low, limits.high)
-    crawl = limits.acceleration * step_s * _CRAWL
-    return bool((_GAIN_PER_S * np.abs(inside - q) <= crawl).all())
+class _Bounds(NamedTuple):
+    """Limits of one joint: the same as `Limits`, less what rounding needs."""
+
+    low: float
+    high: float
+    top: float
+    a: float
+
+
+def _bounds(limits: Limits) -> list[_Bounds]:
+    rows = (limits.low, limits.high, limits.velocity, limits.acceleration)
+    return [
+        _Bounds(low, high, top * (1 - _ROUNDING), a * (1 - _ROUNDING))
+        for low, high, top, a in zip(*(row.tolist() for row in rows), strict=True)
+    ]
+
+
+def _follow_joint(
+    reference: list[list[float]], start: tuple[float, float], bounds: _Bounds, h: float, steps: int
+) -> list[tuple[float, float]]:
+    """(q, v) at every step until the joint rests at the end of the reference, or time is up."""
+    q, v = start
+    path = [start]
+    crawl = bounds.a * h * _CRAWL
+    last, goal = len(reference) - 1, reference[-1][0]
+    end = min(max(goal, bounds.low), bounds.high)
+    for step in range(steps):
+        there, speed = reference[step] if step < last else (goal, 0.0)
+        w = _next_velocity((q, v), (there, speed), bounds, h)
+        q, v = q + (v + w) * (h / 2), w
+        path.append((q, v))
+        if step >= last and v == 0 and _GAIN_PER_S * abs(end - q) <= crawl:
+            break
+    return path
 
 
 def _next_velocity(
-    state: tuple[Floats, Floats], row: tuple[Floats, Floats], limits: Limits, h: float
-) -> Floats:
+    state: tuple[float, float], row: tuple[float, float], bounds: _Bounds, h: float
+) -> float:
     """Velocity at the end of a step from (q, v) that goes on within all limits.
 
     The row is where the reference will be then, and how fast.
     """
     (q, v), (goal, speed) = state, row
-    a = limits.acceleration * (1 - _ROUNDING)
-    top = limits.velocity * (1 - _ROUNDING)
-    onward = q + v * (h / 2)
-    error = np.minimum(np.maximum(goal, limits.low), limits.high) - onward
-    size = np.abs(error)
+    low, high, top, a = bounds
+    onward = q + v * h / 2
+    error = min(max(goal, low), high) - onward
     # Far away: the fastest approach that can still brake. Near: proportional, which cannot ring.
-    approach = np.minimum(_GAIN_PER_S * size, np.sqrt(a * size))
-    wanted = speed + np.copysign(approach, error)
+    approach = min(_GAIN_PER_S * abs(error), math.sqrt(a * abs(error)))
+    wanted = speed + math.copysign(approach, error)
     # A crawl that one step can end is ended, else the motion would creep for ever.
-    wanted[(np.abs(wanted) <= a * (h * _CRAWL)) & (speed == 0)] = 0.0
-    # The highest next velocity after which a joint can still stop before its limit.
-    room = np.stack([limits.high - onward, onward - limits.low]) - _ROUNDING
-    square = h * h + 2 * room / a
-    most = np.where(square >= 0, a * (np.sqrt(np.maximum(square, 0.0)) - h), -np.inf)
-    highest, lowest = np.minimum(most[0], top), np.maximum(-most[1], -top)
-    wanted = np.minimum(np.maximum(wanted, np.minimum(lowest, highest)), highest)
+    if speed == 0 and abs(wanted) <= a * h * _CRAWL:
+        wanted = 0.0
+    highest = min(_stoppable_speed(high - onward, a, h), top)
+    lowest = max(-_stoppable_speed(onward - low, a, h), -top)
+    wanted = min(max(wanted, min(lowest, highest)), highest)
     # Acceleration last: a start outside the limits is braked, never thrown back.
-    return np.asarray(np.minimum(np.maximum(wanted, v - a * h), v + a * h))
+    return min(max(wanted, v - a * h), v + a * h)
+
+
+def _stoppable_speed(room: float, a: float, h: float) -> float:
+    """Highest next velocity after which a joint can still stop within a distance."""
+    square = h * h + 2 * (room - _ROUNDING) / a
+    return a * (math.sqrt(square) - h) if square >= 0 else -math.inf
