@@ -65,7 +65,9 @@ def random_rules(rng: np.random.Generator) -> Rules:
         middle, half = rng.uniform(-1, 1, count), rng.uniform(0.15, 3.0, count)
         jerk = tuple(rng.uniform(50, 5000, count).tolist()) if rng.random() < 0.5 else ()
         limits = JointLimits(
-            position_rad=tuple(zip((middle - half).tolist(), (middle + half).tolist())),
+            position_rad=tuple(
+                zip((middle - half).tolist(), (middle + half).tolist(), strict=True)
+            ),
             velocity_rad_s=tuple(rng.uniform(0.1, 6.0, count).tolist()),
             acceleration_rad_s2=tuple(rng.uniform(0.5, 30.0, count).tolist()),
             jerk_rad_s3=jerk,

@@ -34,7 +34,6 @@ __all__ = [
     "Verdict",
     "judge",
     "measured_by",
-    "tracking",
 ]
 
 _NS = 1e9
@@ -125,28 +124,6 @@ def judge(chunk: ActionChunk, situation: Situation, rules: Rules) -> Verdict:
         return Verdict("hold", Cause.DEFECT, f"judging failed: {error!r}")
 
 
-def tracking(situation: Situation, rules: Rules) -> tuple[float, str]:
-    """How far the measured arm is from its plan, beyond what motion explains.
-
-    Returns:
-        The largest distance, rad (0 without a plan or a measured state), and what is wrong with
-        it in one sentence; empty where it is within the tolerance.
-    """
-    plan, measured = situation.plan, situation.measured_rad
-    if plan is None or measured is None:
-        return 0.0, ""
-    seen_ns = situation.now_ns - round(min(situation.measured_age_s, 1.0) * _NS)
-    # An arm that lags is where its plan was a moment ago.
-    recent, _, _ = plan.samples(np.linspace(seen_ns - _LAG_NS, situation.now_ns, 6).astype(int))
-    distance = np.maximum(recent.min(axis=0) - measured, measured - recent.max(axis=0))
-    j, allowed = int(np.argmax(distance)), rules.safety.tracking_tolerance_rad
-    worst = max(float(distance[j]), 0.0)
-    if distance[j] <= allowed:
-        return worst, ""
-    name = rules.limits.names[j]
-    return worst, f"{name} is {worst:.3g} rad from the plan, allowed are {allowed:g} rad"
-
-
 def _judge(chunk: ActionChunk, situation: Situation, rules: Rules) -> Verdict:
     if not 0 < situation.speed_scale <= 1:
         raise ValueError(f"speed_scale must be in (0, 1], got {situation.speed_scale:g}")
@@ -224,8 +201,7 @@ def _arm(chunk: ActionChunk, arm: Floats, situation: Situation, rules: Rules) ->
     """What the arm is sent, from the chunk's arm columns (A, n)."""
     measured, plan = situation.measured_rad, situation.plan
     assert measured is not None
-    if broken := tracking(situation, rules)[1]:
-        raise HeldError(Cause.TRACKING, broken)
+    _check_tracking(situation, rules)
     if plan is None:
         plan = Plan.at_rest(measured, situation.now_ns, rules.smoothing_ns)
         _check_first(chunk, arm, measured, rules)
@@ -284,6 +260,25 @@ def _due(
     if not np.isfinite(targets).all():
         raise HeldError(Cause.NOT_FINITE, "a joint target is not finite")
     return dues_ns[ahead], targets[ahead]
+
+
+def _check_tracking(situation: Situation, rules: Rules) -> None:
+    """Refuse to go on from a plan that the arm does not follow."""
+    plan, measured = situation.plan, situation.measured_rad
+    if plan is None:
+        return
+    seen_ns = situation.now_ns - round(situation.measured_age_s * _NS)
+    # An arm that lags is where its plan was a moment ago.
+    moments_ns = np.linspace(seen_ns - _LAG_NS, situation.now_ns, 6).astype(np.int64)
+    recent, _, _ = plan.samples(moments_ns)
+    distance = np.maximum(recent.min(axis=0) - measured, measured - recent.max(axis=0))
+    j, allowed = int(np.argmax(distance)), rules.safety.tracking_tolerance_rad
+    if not distance[j] <= allowed:
+        raise HeldError(
+            Cause.TRACKING,
+            f"{rules.limits.names[j]} is {distance[j]:.3g} rad from the plan,"
+            f" allowed are {allowed:g} rad",
+        )
 
 
 def _check_first(chunk: ActionChunk, arm: Floats, measured: Floats, rules: Rules) -> None:

@@ -16,8 +16,8 @@ import dataclasses
 
 import numpy as np
 
-from uwm_ros.logic.limits import POINTS_STEP_S, Floats, Limits
-from uwm_ros.logic.trajectory import Moments, Trajectory, stop
+from uwm_ros.logic.limits import POINTS_STEP_S, Floats, Limits, follow
+from uwm_ros.logic.trajectory import Moments, Trajectory, from_seconds, stop
 
 _NS = 1e9
 # Of the past, so much is kept: for the window, and for where a lagging arm should have been.
@@ -112,6 +112,14 @@ class Plan:
         at_ns = self.splice_ns(now_ns)
         mine = limits.for_curve(self.smoothing_ns / _NS)
         return self.spliced(stop(self.raw.sample(at_ns), at_ns, mine))
+
+    def led_to(self, position_rad: Floats, now_ns: int, limits: Limits) -> Plan:
+        """Go to rest at (J,) rad, from what is decided already on."""
+        at_ns = self.splice_ns(now_ns)
+        goal = (position_rad[None], np.zeros_like(position_rad)[None])
+        mine = limits.for_curve(self.smoothing_ns / _NS)
+        way = follow(goal, self.raw.sample(at_ns), mine)
+        return self.spliced(from_seconds(at_ns, *way))
 
     def points(self, start_ns: int, step_ns: int = POINTS_STEP_NS) -> Trajectory:
         """The command for a trajectory controller: points from a moment until it rests.
