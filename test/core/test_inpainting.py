@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,9 @@ from uwm_core.config import DiffusionConfig
 from uwm_core.data.actions import absolute, relative
 from uwm_core.diffusion.sampler import Known
 from uwm_core.errors import ShapeError, UnknownNameError
+from uwm_core.inpainting import known_from
 from uwm_core.policy import Policy
-from uwm_core.records import KnownActions, Observation
+from uwm_core.records import ActionChunk, KnownActions, Observation
 
 MODES = ("policy", "joint")
 
@@ -153,3 +155,96 @@ def test_targets_are_known_also_to_a_policy_that_learned_differences(
         known=Known(given, torch.from_numpy(known.weight)),
     )
     np.testing.assert_allclose(steps, sample.action[0].numpy(), atol=1e-4)
+
+
+PERIOD_NS = 100_000_000
+
+
+@pytest.fixture
+def playing(tiny_checkpoint: Checkpoint) -> ActionChunk:
+    """Every column a line in time: column d is at (d + 1) * k in row k."""
+    names = tiny_checkpoint.embodiment.action_names
+    rows = np.arange(12)[:, None] * np.arange(1, len(names) + 1)[None]
+    return ActionChunk(5 * PERIOD_NS, PERIOD_NS, rows.astype(np.float32), names)
+
+
+@pytest.mark.parametrize("speed_scale", [1.0, 0.5])
+@pytest.mark.parametrize("later", [0.0, 2.0, 3.25, 10.5])
+def test_the_chunk_that_plays_says_where_the_arm_will_be(
+    playing: ActionChunk, tiny_checkpoint: Checkpoint, later: float, speed_scale: float
+) -> None:
+    embodiment = tiny_checkpoint.embodiment
+    stamp_ns = playing.stamp_ns + round(later * PERIOD_NS / speed_scale)
+    certain_ns = stamp_ns + round(2.5 * PERIOD_NS / speed_scale)
+    known = known_from(playing, embodiment, stamp_ns, certain_ns, speed_scale)
+    assert known is not None
+    row = later + np.arange(12)
+    arm = np.outer(np.minimum(row, 11), np.arange(1, 8))
+    np.testing.assert_allclose(known.actions[:, :7], arm, atol=1e-4)
+    # The gripper's column holds between two actions, as its stream does.
+    np.testing.assert_allclose(known.actions[:, 7], 8 * np.floor(np.minimum(row, 11)))
+    inside = row <= 11
+    assert (known.weight[~inside] == 0).all()
+    assert known.prefix == min(3, inside.sum())
+    fading = known.weight[inside][known.prefix :]
+    assert (np.diff(fading) < 0).all()
+    assert (fading < 1).all()
+
+
+def test_a_chunk_that_has_ended_or_not_begun_says_nothing(
+    playing: ActionChunk, tiny_checkpoint: Checkpoint
+) -> None:
+    for periods in (-1, 11, 50):
+        stamp_ns = playing.stamp_ns + periods * PERIOD_NS
+        assert known_from(playing, tiny_checkpoint.embodiment, stamp_ns, stamp_ns) is None
+
+
+@pytest.fixture(scope="module")
+def seen() -> tuple[Policy, list[Observation]]:
+    """The shipped policy, and what it sees of one attempt in simulation, tick by tick."""
+    if importlib.util.find_spec("mujoco") is None:
+        pytest.skip("needs mujoco")
+    from uwm_core.sim.rollout import RolloutConfig, rollout
+    from uwm_core.sim.scene import Scene
+
+    policy = Policy.load("sim_lift", threads=1)
+    observations: list[Observation] = []
+
+    def act(observation: Observation) -> ActionChunk:
+        observations.append(observation)
+        return policy.act(observation, seed=len(observations))
+
+    scene = Scene()
+    try:
+        rollout(act, scene, policy.embodiment, 2, RolloutConfig(execute=2))
+    finally:
+        scene.close()
+    return policy, observations
+
+
+def test_the_shipped_policy_contradicts_itself_far_less(
+    seen: tuple[Policy, list[Observation]],
+) -> None:
+    """Two chunks 0.4 s apart, of which 0.2 s play while the second is inferred."""
+    policy, observations = seen
+    gap, certain = 4, 2
+    jumps: dict[str, list[float]] = {"alone": [], "inpainted": []}
+    apart: dict[str, list[float]] = {"alone": [], "inpainted": []}
+    for number in range(0, len(observations) - 2, 2):
+        before, after = observations[number], observations[number + 2]
+        old = policy.act(before, seed=100 + number)
+        known = known_from(
+            old, policy.embodiment, after.stamp_ns, after.stamp_ns + (certain - 1) * PERIOD_NS
+        )
+        assert known is not None
+        assert known.prefix == certain
+        overlap = slice(certain, policy.window.chunk - gap)
+        for name, given in (("alone", None), ("inpainted", known)):
+            new = policy.act(after, seed=900 + number, known=given)
+            # The arm's columns; what it has already agreed upon does not count.
+            off = np.abs(new.actions[overlap, :7] - old.actions[overlap.start + gap :, :7])
+            jumps[name].append(off[0].max())
+            apart[name].append(off.max(axis=1).mean())
+    assert len(jumps["alone"]) >= 4
+    assert np.mean(jumps["inpainted"]) < 0.25 * np.mean(jumps["alone"])
+    assert np.mean(apart["inpainted"]) < 0.6 * np.mean(apart["alone"])
