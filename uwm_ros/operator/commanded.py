@@ -153,10 +153,13 @@ class CommandLog:
             found[np.asarray(moments_ns) < stamps[0]] = np.nan
             return found
         found = np.full((len(moments_ns), len(self.joints)), np.nan)
-        for piece in self.pieces:
-            # Messages arrive in order, so a later one simply covers what it replaces.
-            since = moments_ns >= max(piece.start_ns, piece.received_ns)
-            found[since] = piece.sample(moments_ns[since])[0]
+        begins = [max(piece.start_ns, piece.received_ns) for piece in self.pieces]
+        until = np.iinfo(np.int64).max
+        for piece, begin in zip(reversed(self.pieces), reversed(begins), strict=True):
+            mine = (moments_ns >= begin) & (moments_ns < until)
+            if mine.any():
+                found[mine] = piece.sample(moments_ns[mine])[0]
+            until = min(until, begin)
         return found
 
 
