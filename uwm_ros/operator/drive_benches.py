@@ -218,12 +218,10 @@ def _common(name: str, session: Session) -> Iterator[Figure]:
     yield _figure(f"holds_{name}", sum(a.holds for a in attempts), "count")
     good = [a.time_s for a in attempts if a.success]
     yield _figure(f"time_to_success_p50_{name}", percentile(good, 50), "s")
-    yield _figure(
-        f"inference_p95_{name}", percentile(_flat(a.inference_s for a in attempts), 95), "s"
-    )
-    yield _figure(
-        f"commands_{name}", len(session.witness.log.pieces + session.witness.log.samples), "count"
-    )
+    inference_s = list(chain.from_iterable(a.inference_s for a in attempts))
+    yield _figure(f"inference_p95_{name}", percentile(inference_s, 95), "s")
+    log = session.witness.log
+    yield _figure(f"commands_{name}", len(log.pieces) + len(log.samples), "count")
     yield _figure(f"limits_broken_{name}", len(session.witness.violations()), "count")
     slowest = min((a.realtime_factor for a in attempts), default=float("nan"))
     yield _figure(f"realtime_factor_min_{name}", slowest, "unitless")

@@ -16,7 +16,6 @@ _NS = 1e9
 GRID_NS = 10_000_000
 # Moments of a chunk's way, in order; between `assembled` and `inferred` the model computes.
 STAGES = ("captured", "received", "assembled", "inferred", "arrived", "judged", "commanded")
-_MODEL = ("assembled", "inferred")
 
 
 def percentile(values: npt.ArrayLike, share: float) -> float:
@@ -68,17 +67,19 @@ def stages_s(moments_ns: Mapping[str, Times]) -> dict[str, Floats]:
     Args:
         moments_ns: (N,) by name in :data:`STAGES`; 0: not known.
     """
-    known = {
-        name: np.where(np.asarray(values) > 0, np.asarray(values, dtype=np.float64), np.nan)
+    # Whole nanoseconds first: as seconds since 1970 they would lose their last digits.
+    begin = np.asarray(moments_ns["captured"], dtype=np.int64)
+    after_s = {
+        name: np.where(np.asarray(values) > 0, (np.asarray(values) - begin) / _NS, np.nan)
         for name, values in moments_ns.items()
     }
     found = {
-        f"{first}_to_{second}": (known[second] - known[first]) / _NS
+        f"{first}_to_{second}": after_s[second] - after_s[first]
         for first, second in itertools.pairwise(STAGES)
     }
-    model = found[f"{_MODEL[0]}_to_{_MODEL[1]}"]
-    found["without_model"] = (known["commanded"] - known["captured"]) / _NS - model
-    found["after_receipt_without_model"] = (known["commanded"] - known["received"]) / _NS - model
+    model_s = after_s["inferred"] - after_s["assembled"]
+    found["without_model"] = after_s["commanded"] - model_s
+    found["after_receipt_without_model"] = found["without_model"] - after_s["received"]
     return found
 
 
