@@ -6,6 +6,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -161,13 +163,7 @@ def synchronous_success(bench: DriveBench) -> float:
     try:
         seeds = range(bench.first_seed, bench.first_seed + bench.attempts)
         done = [
-            rollout(
-                lambda seen, s=seed: policy.act(seen, seed=s),
-                scene,
-                policy.embodiment,
-                seed,
-                config,
-            )
+            rollout(partial(policy.act, seed=seed), scene, policy.embodiment, seed, config)
             for seed in seeds
         ]
     finally:
