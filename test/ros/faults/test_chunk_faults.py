@@ -61,7 +61,7 @@ def test_observations_five_seconds_old_hold_and_heal(driving):
 
 
 def test_a_first_observation_five_seconds_old_does_not_start_the_arm(home):
-    home.call("run")
+    home.retry("run")
     home.fake.begin_ns = home.witness.now_ns()
     home.fake.chunk(age_s=5.0)
     home.wait(lambda: "old" in home.witness.statuses[-1].reason, "the reason")

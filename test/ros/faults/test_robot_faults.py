@@ -67,8 +67,10 @@ def test_a_second_publisher_holds_for_the_operator(driving):
     intruder = Node("intruder", context=context)
     try:
         topic = arm_channel(driving.witness.embodiment).command_topic
-        since_ns = driving.witness.now_ns()
         intruder.create_publisher(JointTrajectory, topic, 1)
+        # From here on the middleware tells of it; before, nobody can know.
+        driving.wait(lambda: driving.operator.node.count_publishers(topic) == 2, "discovery")
+        since_ns = driving.witness.now_ns()
         driving.expect_hold(since_ns, "publishers", name="second publisher")
         assert "publishers" in driving.refused("run")
     finally:
