@@ -77,18 +77,25 @@ class Witness:
                 f"commands of {embodiment.name} are {channel.command_type}; "
                 f"those that are checked: {', '.join(read)}"
             )
-        operator.watch(
-            channel.command_topic,
-            message_class(channel.command_type),
-            read[channel.command_type],
-            _DEPTH,
-        )
+        self._command = (channel, read[channel.command_type])
+        self._commands: Any = None
+        self.hear_commands(True)
         operator.watch("executor/status", ExecutorStatus, self.statuses.append, _DEPTH)
         operator.watch("executor/safety", SafetyStatus, self.safety.append, _DEPTH)
         operator.watch("executor/chunk_timing", ChunkTiming, self.timings.append, _DEPTH)
         operator.watch("/diagnostics", DiagnosticArray, self._on_diagnostics, _DEPTH)
         topic = _measured_topic(embodiment)
         operator.watch(topic, JointState, self._on_measured, _DEPTH)
+
+    def hear_commands(self, wanted: bool) -> None:
+        """Listen to the commands, or not: whoever listens looks like a controller to the graph."""
+        channel, receive = self._command
+        if self._commands is not None:
+            self.operator.node.destroy_subscription(self._commands)
+            self._commands = None
+        if wanted:
+            kind = message_class(channel.command_type)
+            self._commands = self.operator.watch(channel.command_topic, kind, receive, _DEPTH)
 
     def clear(self) -> None:
         """Forget what was heard until now."""

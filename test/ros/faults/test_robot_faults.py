@@ -33,10 +33,12 @@ def test_joints_in_another_order_are_found_by_their_names(driving):
 
 
 def test_a_controller_that_is_gone_holds_for_the_operator(driving):
+    driving.witness.hear_commands(False)
     since_ns = driving.fault("controller_stops")
     driving.expect_hold(since_ns, "listens", name="controller_stops")
     assert "listens" in driving.refused("run")
     driving.fault("")
+    driving.witness.hear_commands(True)
     driving.waits_for_the_operator()
 
 
