@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from typing import get_args
 
 import numpy as np
@@ -48,9 +49,14 @@ class JointColumns:
         return dues_ns[dues_ns > start_ns], actions[dues_ns > start_ns]
 
 
+@cache
+def _fr3() -> Embodiment:
+    return Embodiment.load("fr3_sim")
+
+
 def random_rules(rng: np.random.Generator) -> Rules:
     """A robot with joints and safety of any kind; a third of them are an FR3."""
-    base = Embodiment.load("fr3_sim")
+    base = _fr3()
     safety = dataclasses.replace(
         base.safety,
         max_chunk_age_s=3.0,
