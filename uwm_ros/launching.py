@@ -40,6 +40,8 @@ from uwm_ros.description import (
 PACKAGE = "uwm_ros"
 # A node that ended by itself may have done so at once; not a storm of starts.
 _RESPAWN_S = 2.0
+# launch's own 5 s are short for a process that ends an inference and takes torch down.
+_PATIENCE_S = 10
 
 
 def launch_description(stack: str) -> LaunchDescription:
@@ -102,6 +104,7 @@ def _node(process: Process) -> Node:
         remappings=list(process.remappings),
         respawn=process.respawn,
         respawn_delay=_RESPAWN_S,
+        sigterm_timeout=str(_PATIENCE_S),
         output="screen",
     )
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The imagination: what the cameras will show when the chunk that drives has been played.
 
-A lifecycle node: configure loads the checkpoint and warms it up, activate listens and imagines. In: cameras, states, `policy/action_chunk`. Out: `imagination/<camera>/image`, stamped with the
+A lifecycle node: configure loads the checkpoint and warms it up, activate listens and imagines.
+
+In: cameras, states, `policy/action_chunk`. Out: `imagination/<camera>/image`, stamped with the
 moment that is predicted, so that it can be laid beside what the camera then sees; `/diagnostics`.
 It looks at the observation that the chunk answered, resampled at the chunk's own stamp. Forward
 dynamics run at low priority and only for the newest chunk: the policy never waits for them.
