@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laws of the flight recorder's memory, of what it takes for an event, and of its bags."""
 
+import itertools
 import random
 
 import hypothesis.strategies as st
@@ -56,7 +57,7 @@ def test_without_room_pictures_give_way_first_and_the_older_ones_more():
     assert not memory.dropped
     assert memory.held_bytes <= 60_000
     moments = [m.receive_ns for m in of(EYE, held)]
-    gaps = [b - a for a, b in zip(moments, moments[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(moments)]
     half = len(gaps) // 2
     assert sum(gaps[half:]) / len(gaps[half:]) <= sum(gaps[:half]) / len(gaps[:half])
     assert moments[-1] > newest_ns - NS // 10
@@ -144,7 +145,7 @@ def test_trouble_without_end_makes_bags_that_meet_and_never_overlap():
         if flight := flights.take(tick * NS // 10):
             bags.append(flight)
     assert len(bags) > 3
-    assert all(a.end_ns == b.start_ns for a, b in zip(bags, bags[1:], strict=False))
+    assert all(a.end_ns == b.start_ns for a, b in itertools.pairwise(bags))
     # All that a bag may hold is still in a memory of `span_s` when it is taken.
     assert all(bag.end_ns - bag.start_ns <= flights.span_s * NS for bag in bags)
 

@@ -74,7 +74,9 @@ class Remembering:
             topics.setdefault(topic, (kind, 0.0))
         for topic, (kind, rate_hz) in topics.items():
             self._listen(topic, kind, rate_hz)
-        goals = [c.command_topic for c in embodiment.action.values() if "/action/" in c.command_type]
+        goals = [
+            c.command_topic for c in embodiment.action.values() if "/action/" in c.command_type
+        ]
         self._missing = [*extra, *FOUND, *(f"{name}/_action/status" for name in goals)]
 
     @property

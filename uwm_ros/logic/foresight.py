@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a chunk leads: poses of the hand at the moments to come. No rclpy; what draws it is apart."""
+"""Where a chunk leads: poses of the hand at the moments to come."""
 
 from __future__ import annotations
 

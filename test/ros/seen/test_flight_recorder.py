@@ -109,7 +109,7 @@ def test_operators_hold_writes_nothing_and_a_stop_and_a_dead_executor_do(graph, 
 
 def test_save_names_the_bag_that_comes_and_takes_topics_whose_type_was_found(graph, flown):
     odd = graph.node.create_publisher(String, "odd", 10)
-    flight = flown(extra_topics=["odd"])
+    flown(extra_topics=["odd"])
     graph.connected(odd)
     odd.publish(String(data="kept"))
     answer = graph.call(Trigger, "flight_recorder/save")
@@ -129,7 +129,7 @@ def test_so_many_bags_are_kept_and_nothing_else_is_touched(graph, flown, tmp_pat
     flight, names = flown(max_bags=2, images=False, after_s=0.0), []
     for _ in range(4):
         names.append(Path(graph.call(Trigger, "flight_recorder/save").message).name)
-        graph.wait(lambda: (flight.folder / names[-1] / "metadata.yaml").exists(), names[-1])
+        graph.wait((flight.folder / names[-1] / "metadata.yaml").exists, names[-1])
     left = [path.name for path in flight.bags()]
     assert len(left) == 2 and names[-1] in left
     assert mine.is_dir()
