@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +13,12 @@ import numpy.typing as npt
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 from uwm_core.records import ActionChunk
+from uwm_core.sim import fr3, kinematics
 
 Floats = npt.NDArray[np.float64]
 # A straight line in joints is a curve of the hand; so many pieces of it look smooth.
 _PIECES = 4
+_FR3_BASE = "fr3_link0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,18 @@ NOWHERE = Foresight(
 """Of a chunk that is over."""
 
 
+class _Targets(Protocol):
+    """Joint targets of a chunk; see `uwm_core.kinematics`."""
+
+    columns: tuple[str, ...]
+
+    def __call__(
+        self, actions: Floats, stamp_ns: int, period_ns: int, start_ns: int, start_rad: Floats
+    ) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Dues (K,) after `start_ns` and positions (K, J) rad then."""
+        ...
+
+
 class Foreseer:
     """Turns chunks of one embodiment into foresights.
 
@@ -53,7 +69,7 @@ class Foreseer:
         """Build the arm.
 
         Raises:
-            UwmError: If the embodiment has no kinematics, or none of its actions moves the arm.
+            UwmError: If the embodiment has no kinematics and is no FR3 moved by its joints.
         """
         self._embodiment = embodiment
         self.base_frame, self._targets, self._tcp_path = _arm(embodiment)
@@ -113,23 +129,41 @@ class Foreseer:
         row = np.clip((since_ns // period_ns).astype(int), 0, len(actions) - 1)
         for name, widest in self._grippers.items():
             if name in at:
-                return np.clip(actions[row, at[name]] / widest, 0.0, 1.0)
+                openings: Floats = np.clip(actions[row, at[name]] / widest, 0.0, 1.0)
+                return openings
         return np.full(len(since_ns), np.nan)
 
 
-class _JointTargets:  # TODO(seen): uwm_core.kinematics.Targets
+class _JointTargets:
+    """What `uwm_core.kinematics.Targets` does where every column is a joint's position."""
+
     def __init__(self, embodiment: Embodiment) -> None:
-        self.columns = embodiment.arm_joints
+        named = {name for channel in embodiment.action.values() for name in channel.names}
+        if not set(fr3.ARM_JOINTS) == set(embodiment.arm_joints) <= named:
+            raise UwmError(
+                f"embodiment {embodiment.name} has no kinematics, and is no FR3 that is commanded "
+                "by its joints; give it urdf, base_frame and tcp_frame"
+            )
+        self.columns = fr3.ARM_JOINTS
 
-    def __call__(self, actions, stamp_ns, period_ns, start_ns, start_rad):
-        dues = stamp_ns + np.arange(len(actions)) * period_ns
-        return dues[dues > start_ns], actions[dues > start_ns]
+    def __call__(
+        self, actions: Floats, stamp_ns: int, period_ns: int, start_ns: int, start_rad: Floats
+    ) -> tuple[npt.NDArray[np.int64], Floats]:
+        dues_ns = stamp_ns + np.arange(len(actions)) * period_ns
+        return dues_ns[dues_ns > start_ns], actions[dues_ns > start_ns]
 
 
-def _arm(embodiment: Embodiment):
-    from uwm_core.sim import kinematics
+def _arm(embodiment: Embodiment) -> tuple[str, _Targets, Callable[[Floats], Floats]]:
+    """Base frame, targets of a chunk, poses (N, 4, 4) of positions (N, J)."""
+    if embodiment.kinematics is None:
+        return _FR3_BASE, _JointTargets(embodiment), _fr3_path
+    # pinocchio is heavy, and not everywhere.
+    from uwm_core.kinematics.model import ArmModel
+    from uwm_core.kinematics.targets import Targets
 
-    def tcp_path(joints):
-        return np.stack([kinematics.tcp_pose(row) for row in joints])
+    model = ArmModel.of(embodiment)
+    return embodiment.kinematics.base_frame, Targets(embodiment, model), model.tcp_path
 
-    return "fr3_link0", _JointTargets(embodiment), tcp_path
+
+def _fr3_path(joints_rad: Floats) -> Floats:
+    return np.stack([kinematics.tcp_pose(joint_rad) for joint_rad in joints_rad])

@@ -39,8 +39,7 @@ commands are the embodiment's, every name without a leading slash in the code mo
 change" stands there. All nodes have a parameter `use_sim_time` too, and log on `/rosout`.
 """
 NODES = tuple(
-    path.stem
-    for path in sorted((Path(__file__).resolve().parents[1] / "nodes").glob("[a-z]*.py"))
+    path.stem for path in sorted((Path(__file__).resolve().parents[1] / "nodes").glob("[a-z]*.py"))
 )
 _QUIET = ("/rosout", "/parameter_events", "/clock")
 _LIFECYCLE = (
@@ -103,7 +102,7 @@ def _describe(name: str, node: Node, needed: set[str]) -> str:
     services = _own(node.get_service_names_and_types_by_node, node)
     own = f"{node.get_fully_qualified_name()}/"
     if any(service == f"{own}change_state" for service, _ in services):
-        lines[-1] += " It is a lifecycle node (`ros2 lifecycle set`)."
+        lines[-1] += " (`ros2 lifecycle set`.) It subscribes to cameras and states when activated."
     hidden = {f"{own}{ending}" for ending in _LIFECYCLE} | {
         service for service, kind in services if kind.startswith("rcl_interfaces/")
         or kind.startswith("type_description_interfaces/")
@@ -121,7 +120,10 @@ def _describe(name: str, node: Node, needed: set[str]) -> str:
         if rows:
             filled = [(d, f"`{n}`", f"`{t}`", words.get(n.lstrip("/"), "")) for d, n, t in rows]
             lines += ["", *_table(heads, filled)]
-    lines += ["", *_table(("parameter", "default", "range", "what it is"), _parameters(node, needed))]
+    lines += [
+        "",
+        *_table(("parameter", "default", "range", "what it is"), _parameters(node, needed)),
+    ]
     return "\n".join([*lines, ""])
 
 
@@ -171,7 +173,7 @@ def _value(value: Any) -> str:
 def _range(descriptor: Any) -> str:
     for limits in (*descriptor.integer_range, *descriptor.floating_point_range):
         ends = [
-            f"{end:g}" if math.isfinite(end) and abs(end) < _UNBOUNDED else ""
+            f"{end:.10g}" if math.isfinite(end) and abs(end) < _UNBOUNDED else ""
             for end in (limits.from_value, limits.to_value)
         ]
         if any(ends):
@@ -193,9 +195,10 @@ def _store(folder: Path) -> Path:
     images = {
         name: np.zeros((*camera.size, 3), np.uint8) for name, camera in embodiment.cameras.items()
     }
-    steps = [Step(k * embodiment.period_ns, images, state, action) for k in range(1, 4)]
-    with StoreWriter(path, embodiment) as writer:
-        writer.add(steps, EpisodeRecord("", "expert", "success", "page"))
+    with StoreWriter(path, embodiment, mode="overwrite") as writer:
+        for k in range(1, 4):
+            writer.add(Step(k * embodiment.period_ns, images, state, action))
+        writer.end_episode(EpisodeRecord())
     return path
 
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laws of the preview: what is drawn is where the arm would be, when it would be there."""
 
+from pathlib import Path as FilePath
+
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("rclpy")
 pytest.importorskip("uwm_ros.msg")
@@ -20,6 +23,7 @@ from uwm_ros.msg import ActionChunk as ActionChunkMessage
 from uwm_ros.msg import SafetyStatus
 from uwm_ros.nodes.preview import Preview
 
+ROOT = FilePath(__file__).resolve().parents[3]
 SPEC = Embodiment.load("fr3_sim")
 HOME = np.array(SPEC.home_rad)
 
@@ -152,3 +156,14 @@ def test_chunk_that_cannot_be_drawn_is_said_in_diagnostics(sight, wrong, why):
         return any(why in status.message for status in mine)
 
     sight.graph.wait(told, "the reason")
+
+
+def test_rviz_shows_every_marker_and_the_path_in_the_frame_they_are_in(sight):
+    sight.send(chunk(sight.now_ns() + 1_000_000_000))
+    config = yaml.safe_load((ROOT / "config/rviz/uwm.rviz").read_text())["Visualization Manager"]
+    shown = {entry["Topic"]["Value"]: entry for entry in config["Displays"] if "Topic" in entry}
+    names = {m.ns for array in sight.arrays for m in array.markers}
+    assert names <= set(shown["preview/markers"]["Namespaces"])
+    assert shown["preview/path"]["Class"].endswith("/Path")
+    frames = {m.header.frame_id for array in sight.arrays for m in array.markers}
+    assert frames == {config["Global Options"]["Fixed Frame"]}
