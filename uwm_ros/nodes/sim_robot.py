@@ -31,6 +31,7 @@ from uwm_core.sim.controller import JointTrajectoryController, Rejected, Traject
 from uwm_core.sim.scene import STEP_NS, Scene
 from uwm_core.sim.task import LiftTask
 from uwm_ros.bridge.clock import now_ns, to_stamp
+from uwm_ros.bridge.diagnostics import Diagnostics, Level
 from uwm_ros.bridge.images import to_image
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import reliable
@@ -44,6 +45,8 @@ _TASK_RATE_HZ = 30.0
 _LOOP_S = 0.005
 _IMAGE_DEPTH = 2
 _SAY_AGAIN_NS = 500_000_000
+_REPORT_S = 1.0
+_SLOW = 0.9
 _TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 _PERCENT = "std_msgs/msg/Float32"
 
@@ -76,6 +79,8 @@ class SimRobot(Node):
         self._task_publisher = self.create_publisher(SimTask, "sim/task", reliable())
         self._task_beat = Beat(_TASK_RATE_HZ, self._pacer.moment_ns)
         self._said: dict[str, int] = {}
+        self._diagnostics = Diagnostics(self, self._embodiment.name)
+        self.create_timer(_REPORT_S, self._report)
         self._listen()
         self.create_service(ResetSim, "sim/reset", self._reset)
         self._restart(seed)
@@ -187,6 +192,13 @@ class SimRobot(Node):
             beat = Beat(cameras[name].rate_hz, start_ns)
             streams.append(_CameraStream(self, name, cameras[name].topic, beat, self._scene, size))
         return streams
+
+    def _report(self) -> None:
+        factor = self._pacer.realtime_factor
+        slow = 0 < factor < _SLOW
+        text = f"{factor:.0%} of real time: this computer is too busy" if slow else "ok"
+        level = Level.WARN if slow else Level.OK
+        self._diagnostics.update(level, text, {"real time factor": f"{factor:.2f}"})
 
     def _task_message(self, moment_ns: int) -> SimTask:
         message = SimTask(seed=self._scene.seed)
