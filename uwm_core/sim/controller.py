@@ -8,7 +8,7 @@ runs backwards in time is rejected and changes nothing. The way to the first poi
 plan being executed (``interpolate_from_desired_state``), with its velocity and acceleration.
 Segments are quintic where both ends have velocities and accelerations, cubic where both have
 velocities, else linear. After the last point the arm stays there, which is why a last velocity
-other than 0 is rejected (``allow_nonzero_velocity_at_trajectory_end: false``, the default since Jazzy).
+other than 0 is rejected (``allow_nonzero_velocity_at_trajectory_end: false``, Jazzy's default).
 """
 
 from bisect import bisect_right
