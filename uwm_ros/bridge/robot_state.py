@@ -13,7 +13,6 @@ from typing import Any
 
 from rclpy.node import Node
 
-from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 from uwm_ros.bridge.clock import now_ns
 from uwm_ros.bridge.qos import MatchedSubscription, publishers
@@ -38,13 +37,8 @@ class RobotState:
         topic: Full name of the topic; empty where franka_msgs is not installed.
     """
 
-    def __init__(self, node: Node, embodiment: Embodiment) -> None:
-        """Subscribe where that is possible; says where it is not.
-
-        Args:
-            node: The node that asks.
-            embodiment: Names the robot.
-        """
+    def __init__(self, node: Node) -> None:
+        """Subscribe where that is possible; says where it is not."""
         self._node = node
         self._newest: tuple[Any, int] | None = None
         self.topic = ""
@@ -52,7 +46,7 @@ class RobotState:
             actions = importlib.import_module("franka_msgs.action")
         except ImportError:
             node.get_logger().info(
-                f"franka_msgs is not installed: mode and errors of {embodiment.name} are not watched"
+                "franka_msgs is not installed: the robot's mode and errors are not watched"
             )
             return
         from rclpy.action import ActionClient
