@@ -55,10 +55,10 @@ def environment() -> dict[str, str]:
 
 def _importable(package: str) -> bool:
     try:
-        importlib.import_module(f"{package}.action")
+        module = importlib.import_module(f"{package}.action")
     except ImportError:
         return False
-    return True
+    return module.__file__ is not None  # a bare folder of that name is no package
 
 
 def _prefix() -> Path:
