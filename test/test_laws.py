@@ -48,7 +48,7 @@ NEVER = [
     ],
     (r"uwm_ros/", r"rosbags"),
     (r"uwm_ros/logic/", rf"{ROS}|torch|uwm_ros\.(msg|srv|bridge|nodes|operator)"),
-    (r"uwm_ros/(description|bringup)\.py", rf"{ROS}|torch"),
+    (r"uwm_ros/(description|driving|processes|surroundings|bringup)\.py", rf"{ROS}|torch"),
     (r"uwm_ros/nodes/", r"torch|uwm_core\.training|uwm_ros\.nodes"),
 ]
 

@@ -60,7 +60,10 @@ class GripperDrive:
         self._trouble = ""
         self._felt: float | None = None
         self._steady: tuple[float, int] = (float("inf"), 0)
-        self.forget()
+        # Of the last goal: where it was to end; what it holds; where it failed.
+        self._asked: float | None = None
+        self._held: float | None = None
+        self._failed: float | None = None
 
     def step(self, wish: float | None, now_ns: int) -> Goal | Stop | None:
         """What to send now, if anything; it counts as sent.
@@ -113,9 +116,7 @@ class GripperDrive:
 
     def forget(self) -> None:
         """The next wish becomes a goal, whatever it is; a goal in flight stays there."""
-        self._asked: float | None = None
-        self._held: float | None = None
-        self._failed: float | None = None
+        self._asked = self._held = self._failed = None
 
     def _watch(self, goal: Goal, wish: float | None, now_ns: int) -> Stop | None:
         """A goal is in flight: nothing but a stop may be sent."""

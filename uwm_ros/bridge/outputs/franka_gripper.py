@@ -70,6 +70,9 @@ class FrankaGripper(ActionGripper):
         """Through the service, which works also where an action hangs."""
         self._stopper.call_async(Trigger.Request())
 
+    def taken(self, handle: Any) -> None:
+        """Nothing to keep: the service stops whatever is done."""
+
     def read(self, answer: Any) -> tuple[str, bool | None]:
         """Of a result; whether something is held is told by where the fingers are."""
         return failure(answer, answer.result.error), None

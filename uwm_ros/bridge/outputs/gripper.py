@@ -12,7 +12,6 @@ from rclpy.node import Node
 
 from uwm_core.action_channel import ActionChannel
 from uwm_core.embodiment import Embodiment
-from uwm_ros.bridge.outputs.actions import offered
 from uwm_ros.logic.gripper import Goal, GripperDrive
 from uwm_ros.logic.limits import Floats
 from uwm_ros.logic.schedule import Schedule
@@ -70,6 +69,10 @@ class ActionGripper(ABC):
     @abstractmethod
     def stop(self) -> None:
         """Ask the gripper to end what it does."""
+
+    @abstractmethod
+    def taken(self, handle: Any) -> None:
+        """The server has taken the goal of this handle."""
 
     @abstractmethod
     def read(self, answer: Any) -> tuple[str, bool | None]:
@@ -135,9 +138,6 @@ class ActionGripper(ABC):
             self._drive.ended(goal, *self.read(answer))
 
         return answered
-
-    def taken(self, handle: Any) -> None:
-        """The server has taken a goal."""
 
 
 def drive_for(embodiment: Embodiment, channel: ActionChannel, *, keeps: bool) -> GripperDrive:
