@@ -16,18 +16,12 @@ from rclpy.node import Node
 from uwm_core.errors import UwmError
 from uwm_ros.bridge.clock import now_ns
 from uwm_ros.bridge.qos import MatchedSubscription, publishers
+from uwm_ros.logic.preflight import RobotFacts, check_robot
 
 _TOPIC = "franka_robot_state_broadcaster/robot_state"
 _TYPE = "franka_msgs/msg/FrankaRobotState"
 _RECOVERY = "action_server/error_recovery"
 _MAX_AGE_S = 0.5
-_MODES = {
-    0: "a mode of its own",
-    3: "guided by hand",
-    4: "in reflex: it was stopped by an error",
-    5: "stopped by its user stop",
-    6: "recovering from an error",
-}
 
 
 class RobotState:
@@ -41,6 +35,7 @@ class RobotState:
         """Subscribe where that is possible; says where it is not."""
         self._node = node
         self._newest: tuple[Any, int] | None = None
+        self._stream: MatchedSubscription | None = None
         self.topic = ""
         try:
             actions = importlib.import_module("franka_msgs.action")
@@ -51,29 +46,28 @@ class RobotState:
             return
         from rclpy.action import ActionClient
 
-        stream = MatchedSubscription(node, _TYPE, _TOPIC, self._keep, depth=1)
-        self.topic = stream.resolved
+        self._stream = MatchedSubscription(node, _TYPE, _TOPIC, self._keep, depth=1)
+        self.topic = self._stream.resolved
         self._recovery = ActionClient(node, actions.ErrorRecovery, _RECOVERY)
 
     @property
-    def mode(self) -> int | None:
-        """The mode's number; None where nobody has reported."""
-        return None if self._newest is None else int(self._newest[0].robot_mode)
+    def facts(self) -> RobotFacts | None:
+        """Mode and errors; None where nobody has reported."""
+        if self._newest is None:
+            return None
+        message, _ = self._newest
+        return RobotFacts(mode=int(message.robot_mode), errors=tuple(current_errors(message)))
 
     def trouble(self) -> str:
         """Why the robot cannot move, one sentence; empty where it can, or nobody ever reported."""
         if self._newest is None:
             return ""
-        message, received_ns = self._newest
-        age_s = (now_ns(self._node) - received_ns) / 1e9
+        age_s = (now_ns(self._node) - self._newest[1]) / 1e9
         if age_s > _MAX_AGE_S:
             gone = "" if publishers(self._node, self.topic) else "; nobody publishes it"
             return f"{self.topic} is silent for {age_s:.1f} s{gone}"
-        mode = _MODES.get(int(message.robot_mode), "")
-        errors = ", ".join(current_errors(message))
-        if mode and errors:
-            return f"robot is {mode} ({errors})"
-        return f"robot is {mode}" if mode else f"robot has errors: {errors}" if errors else ""
+        line = check_robot(self.facts)
+        return f"robot {line.found}" if line.level == "fail" else ""
 
     def recover(self) -> None:
         """Ask the robot to forget its errors; what comes of it is told by `trouble`.
@@ -88,6 +82,11 @@ class RobotState:
             raise UwmError(f"nobody offers the action {name}")
         kind = importlib.import_module("franka_msgs.action").ErrorRecovery
         self._recovery.send_goal_async(kind.Goal()).add_done_callback(self._answered)
+
+    def close(self) -> None:
+        """Leave the topic."""
+        if self._stream is not None:
+            self._stream.close()
 
     def _answered(self, future: Any) -> None:
         handle = future.result()
