@@ -69,18 +69,18 @@ def test_past_actions_are_dropped_and_due_ones_played_at_their_time():
     verdict = judge(chunk(ramp(0.05), stamp_ns=stamp_ns), on_the_way, RULES)
     raw, dues = verdict.plan.raw, stamp_ns + PERIOD * np.arange(12)
     played = [t for t in dues[:-1] if t > NOW + 7e7]
-    assert raw.times_ns[1:-1].tolist() == played
-    np.testing.assert_allclose(raw.positions[1:], ramp(0.05)[-len(played) - 1 :], atol=1e-6)
+    assert raw.times_ns[2:-1].tolist() == played
+    np.testing.assert_allclose(raw.positions[2:], ramp(0.05)[-len(played) - 1 :], atol=1e-6)
     assert verdict.dropped == 11 - len(played)
 
 
 def test_at_half_speed_the_same_way_takes_twice_the_time():
     for speed in (1.0, 0.5):
-        verdict = judge(chunk(ramp(0.2)), situation(speed_scale=speed), RULES)
+        verdict = judge(chunk(ramp(0.05)), situation(speed_scale=speed), RULES)
         for k in (4, 8):
             q, v, _ = verdict.plan.sample(NOW + round(k * PERIOD / speed))
-            np.testing.assert_allclose(q, ramp(0.2)[k], atol=1e-4)
-            np.testing.assert_allclose(v, 0.2 * speed, atol=1e-3)
+            np.testing.assert_allclose(q, ramp(0.05)[k], atol=1e-4)
+            np.testing.assert_allclose(v, 0.05 * speed, atol=1e-3)
         assert verdict.period_ns == round(PERIOD / speed)
 
 

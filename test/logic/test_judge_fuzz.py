@@ -16,7 +16,7 @@ FR3 = Embodiment.load("fr3_sim")
 HOME = np.array(FR3.home_rad)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(0, 2**32))
 def test_no_life_of_a_robot_breaks_a_limit(seed):
     life = Run(seed)
@@ -41,12 +41,12 @@ def test_the_checker_sees_what_it_is_for():
         assert any(word in text for text in bounds.broken_by_commands(commands)), word
     points = Plan.at_rest(HOME, 0, 2_000_000).points(0)
     assert list(bounds.broken_by_curve(points)) == []
-    away = dataclasses.replace(points, positions=points.positions + [[0.0], [0.1]])
+    away = dataclasses.replace(points, positions=points.positions * [[1.0], [1.1]])
     assert "curve acceleration" in " ".join(bounds.broken_by_curve(away))
 
 
 def test_the_command_fuzzes_and_measures(capsys):
-    assert main(["bench", "judge", "--chunks", "1000", "--processes", "1", "--json"]) == 0
+    assert main(["bench", "judge", "--chunks", "100", "--rounds", "20", "--json"]) == 0
     out = capsys.readouterr().out
     assert '"metric": "violations", "value": 0' in out
     assert '"metric": "clip_p99"' in out

@@ -5,10 +5,10 @@ Time is an argument everywhere: the simulator runs it in its own time, the node 
 there: header stamp 0 starts now, a stamp ahead is honoured, points that are past when they arrive
 are skipped, and a trajectory that lies wholly in the past, names other joints than the arm's, or
 runs backwards in time is rejected and changes nothing. The way to the first point starts on the
-plan being executed (``interpolate_from_desired_state``), position and velocity alike. Segments are
-cubic where both ends have velocities, else linear; accelerations are not used. After the last point
-the arm stays there, which is why a last velocity other than 0 is rejected
-(``allow_nonzero_velocity_at_trajectory_end: false``, the default since Jazzy).
+plan being executed (``interpolate_from_desired_state``), with its velocity and acceleration.
+Segments are quintic where both ends have velocities and accelerations, cubic where both have
+velocities, else linear. After the last point the arm stays there, which is why a last velocity
+other than 0 is rejected (``allow_nonzero_velocity_at_trajectory_end: false``, Jazzy's default).
 """
 
 from bisect import bisect_right
@@ -34,6 +34,7 @@ class Point:
     time_ns: int
     position_rad: tuple[float, ...]
     velocity_rad_s: tuple[float, ...] | None = None
+    acceleration_rad_s2: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Trajectory:
                 time_ns=_nanoseconds(point.time_from_start),
                 position_rad=tuple(point.positions),
                 velocity_rad_s=tuple(point.velocities) or None,
+                acceleration_rad_s2=tuple(point.accelerations) or None,
             )
             for point in msg.points
         )
@@ -66,6 +68,7 @@ class _Knot:
     due_ns: int
     position: np.ndarray
     velocity: np.ndarray | None
+    acceleration: np.ndarray | None
 
 
 def _nanoseconds(stamp: Any) -> int:
@@ -89,7 +92,7 @@ class JointTrajectoryController:
     def hold(self, position_rad: np.ndarray) -> None:
         """Drop the plan and stay at a position, (len(joints),) rad."""
         still = np.zeros(len(self._joints))
-        self._follow([_Knot(0, np.array(position_rad, dtype=np.float64), still)])
+        self._follow([_Knot(0, np.array(position_rad, dtype=np.float64), still, still)])
 
     def accept(self, trajectory: Trajectory, now_ns: int) -> None:
         """Take a trajectory, spliced onto the plan at ``now_ns``.
@@ -106,29 +109,31 @@ class JointTrajectoryController:
             raise Rejected(
                 f"the whole trajectory is past: its last point was due {late_ms:.0f} ms ago"
             )
-        position, velocity = self.sample(now_ns)
-        knots = [_Knot(now_ns, position, velocity)]
+        knots = [_Knot(now_ns, *self._desired(now_ns))]
         for point in ahead:
-            due_ns = start_ns + point.time_ns
-            speed = point.velocity_rad_s
             knot = _Knot(
-                due_ns,
+                start_ns + point.time_ns,
                 np.array(point.position_rad, dtype=np.float64)[order],
-                None if speed is None else np.array(speed, dtype=np.float64)[order],
+                _ordered(point.velocity_rad_s, order),
+                _ordered(point.acceleration_rad_s2, order),
             )
-            if due_ns == now_ns:  # due at this very moment: it is where the plan is now
+            if knot.due_ns == now_ns:  # due at this very moment: it is where the plan is now
                 knots = []
             knots.append(knot)
         self._follow(knots)
 
     def sample(self, now_ns: int) -> tuple[np.ndarray, np.ndarray]:
         """Set point at ``now_ns``: positions (n,) rad and velocities (n,) rad/s, both copies."""
+        position, velocity, _ = self._desired(now_ns)
+        return position, velocity
+
+    def _desired(self, now_ns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Position, velocity and acceleration of the plan at ``now_ns``: copies, (n,) each."""
         i = bisect_right(self._due, now_ns)
-        if i == 0:
-            return self._plan[0].position.copy(), np.zeros(len(self._joints))
-        if i == len(self._plan):
-            return self._plan[-1].position.copy(), np.zeros(len(self._joints))
-        return _between(self._plan[i - 1], self._plan[i], now_ns)
+        if 0 < i < len(self._plan):
+            return _between(self._plan[i - 1], self._plan[i], now_ns)
+        knot = self._plan[0 if i == 0 else -1]
+        return knot.position.copy(), np.zeros(len(self._joints)), np.zeros(len(self._joints))
 
     def moving(self, now_ns: int) -> bool:
         """Whether a point of the plan is still ahead."""
@@ -166,6 +171,8 @@ class JointTrajectoryController:
             self._check_values(f"point {i}", "positions", point.position_rad)
             if point.velocity_rad_s is not None:
                 self._check_values(f"point {i}", "velocities", point.velocity_rad_s)
+            if point.acceleration_rad_s2 is not None:
+                self._check_values(f"point {i}", "accelerations", point.acceleration_rad_s2)
         last = points[-1].velocity_rad_s
         if last is not None and float(np.abs(last).max()) > _STILL_RAD_S:
             fastest = np.abs(last).max()
@@ -174,7 +181,7 @@ class JointTrajectoryController:
             )
 
     def _check_values(self, where: str, what: str, values: tuple[float, ...]) -> None:
-        """Refuse positions or velocities that are too few, too many or not finite."""
+        """Refuse positions or their derivatives that are too few, too many or not finite."""
         count = len(self._joints)
         if len(values) != count:
             raise Rejected(f"{where} has {len(values)} {what} for {count} joints")
@@ -182,15 +189,28 @@ class JointTrajectoryController:
             raise Rejected(f"{where} has {what} that are not finite")
 
 
-def _between(a: _Knot, b: _Knot, now_ns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Set point between two knots: cubic Hermite when both have velocities, else linear."""
+def _ordered(values: tuple[float, ...] | None, order: list[int]) -> np.ndarray | None:
+    return None if values is None else np.array(values, dtype=np.float64)[order]
+
+
+def _between(a: _Knot, b: _Knot, now_ns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Position, velocity and acceleration between two knots, by as much as both of them have."""
     length_s = (b.due_ns - a.due_ns) / 1e9
     u = (now_ns - a.due_ns) / (b.due_ns - a.due_ns)  # 0..1
     rise = b.position - a.position
     if a.velocity is None or b.velocity is None:
-        return a.position + u * rise, rise / length_s
-    # p(u) = a + v0 u + c2 u^2 + c3 u^3 over the unit interval, with velocities scaled to it.
+        return a.position + u * rise, rise / length_s, np.zeros_like(rise)
+    # p(u) = a + v0 u + c2 u^2 + ... over the unit interval, with velocities scaled to it.
     v0, v1 = a.velocity * length_s, b.velocity * length_s
-    c2, c3 = 3 * rise - 2 * v0 - v1, v0 + v1 - 2 * rise
-    position = a.position + u * (v0 + u * (c2 + u * c3))
-    return position, (v0 + u * (2 * c2 + u * 3 * c3)) / length_s
+    if a.acceleration is None or b.acceleration is None:
+        c2, c3 = 3 * rise - 2 * v0 - v1, v0 + v1 - 2 * rise
+        c4 = c5 = np.zeros_like(rise)
+    else:
+        a0, a1 = a.acceleration * length_s**2, b.acceleration * length_s**2
+        c2, c3 = a0 / 2, 10 * rise - 6 * v0 - 4 * v1 - 1.5 * a0 + a1 / 2
+        c4 = -15 * rise + 8 * v0 + 7 * v1 + 1.5 * a0 - a1
+        c5 = 6 * rise - 3 * (v0 + v1) - (a0 - a1) / 2
+    position = a.position + u * (v0 + u * (c2 + u * (c3 + u * (c4 + u * c5))))
+    velocity = (v0 + u * (2 * c2 + u * (3 * c3 + u * (4 * c4 + u * 5 * c5)))) / length_s
+    acceleration = (2 * c2 + u * (6 * c3 + u * (12 * c4 + u * 20 * c5))) / length_s**2
+    return position, velocity, acceleration

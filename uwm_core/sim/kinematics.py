@@ -8,6 +8,7 @@ matrices, quaternions are (w, x, y, z).
 
 import numpy as np
 
+from uwm_core.errors import UnknownNameError
 from uwm_core.sim import fr3
 
 
@@ -37,6 +38,28 @@ def _tool() -> np.ndarray:
 
 _LINKS = _fixed_links()
 _TOOL = _tool()
+# Tool frames that embodiments name, by the end of the name: the tip's turn and height (m) there.
+_TIPS: dict[str, tuple[float, float]] = {
+    "hand_tcp": (0.0, 0.0),
+    "hand": (0.0, fr3.HAND_TO_TCP_M),
+    "link8": (fr3.HAND_YAW_RAD, fr3.HAND_TO_TCP_M),
+    "robotiq": (fr3.HAND_YAW_RAD, fr3.HAND_TO_TCP_M),
+    "robotiq_tcp": (fr3.HAND_YAW_RAD, fr3.HAND_TO_TCP_M - 0.15),
+}
+
+
+def tip_in(frame: str) -> np.ndarray:
+    """Pose (4, 4) of the point between the finger tips in a tool frame, e.g. ``fr3_hand_tcp``.
+
+    Raises:
+        UnknownNameError: The arm has no such frame.
+    """
+    for name, (yaw_rad, height_m) in _TIPS.items():
+        if frame == name or frame.endswith(f"_{name}"):
+            tip = rotation_z(yaw_rad)
+            tip[2, 3] = height_m
+            return tip
+    raise UnknownNameError("tool frame of the simulated arm", frame, _TIPS)
 
 
 def joint_frames(joint_rad: np.ndarray) -> np.ndarray:

@@ -8,14 +8,26 @@ renderer draws this scene twice in a few milliseconds; the soft discs below hand
 for shadows.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from uwm_core.errors import UwmError
 from uwm_core.sim import fr3, shapes
 
 CUBE_HALF_M = 0.02
 CUBE_MASS_KG = 0.06
 TIMESTEP_S = 0.002
 CAMERAS = ("front", "wrist")
+# Further cameras, taken in this order: where they stand and what they look at (m), opening (deg).
+# The first two are where DROID's exterior cameras are, left and right of the base.
+VIEWS: tuple[tuple[tuple[float, float, float], tuple[float, float, float], float], ...] = (
+    ((0.05, 0.65, 0.50), (0.45, 0.0, 0.08), 52.0),
+    ((0.05, -0.65, 0.50), (0.45, 0.0, 0.08), 52.0),
+    ((1.15, 0.60, 0.60), (0.40, 0.0, 0.10), 45.0),
+    ((1.15, -0.60, 0.60), (0.40, 0.0, 0.10), 45.0),
+    ((0.50, 0.0, 1.60), (0.501, 0.0, 0.0), 35.0),
+)
 # Servo stiffness (N m/rad) of each joint; damping is a tenth of it.
 SERVO_KP: tuple[float, ...] = (4500.0, 4500.0, 3500.0, 3500.0, 2000.0, 2000.0, 2000.0)
 SERVO_KV_PER_KP = 0.1
@@ -199,8 +211,35 @@ def _shade(name: str, half_y_m: tuple[float, ...], half_x_m: tuple[float, ...]) 
     return f'<body name="{name}" mocap="true">{discs}</body>'
 
 
-def scene_xml() -> str:
-    """The whole model as MJCF text."""
+def _further(names: Sequence[str]) -> str:
+    """Cameras beside the two that every scene has, each with a view of its own."""
+    elements = []
+    for name, (position_m, target_m, fovy_deg) in zip(names, VIEWS, strict=False):
+        look = np.subtract(target_m, position_m)
+        right = np.cross(look, _Z)
+        axes = " ".join(f"{value:.6f}" for value in (*right, *np.cross(right, look)))
+        x, y, z = position_m
+        elements.append(
+            f'<camera name="{name}" pos="{x} {y} {z}" xyaxes="{axes}" fovy="{fovy_deg}"/>'
+        )
+    return "".join(elements)
+
+
+def scene_xml(cameras: Sequence[str] = CAMERAS) -> str:
+    """The whole model as MJCF text.
+
+    Args:
+        cameras: Names of the views wanted; those that are not ``CAMERAS`` take ``VIEWS`` in turn.
+
+    Raises:
+        UwmError: There are more of them than views.
+    """
+    further = [name for name in cameras if name not in CAMERAS]
+    if len(further) > len(VIEWS):
+        raise UwmError(
+            f"the simulated arm has {', '.join(CAMERAS)} and {len(VIEWS)} more cameras, "
+            f"not {len(further)} more: {', '.join(further)}"
+        )
     legs = "".join(
         f'<geom class="skin" type="cylinder" material="leg" pos="{x} {y} -.39" size=".025 .35"/>'
         for x in (-0.17, 0.83)
@@ -232,6 +271,7 @@ def scene_xml() -> str:
   <geom class="skin" type="box" material="mat" size=".20 .28 .0002" pos=".49 0 .0002"/>
   {legs}
   <camera name="front" pos="1.30 0 .56" xyaxes="0 1 0 -.447 0 .894" fovy="41"/>
+  {_further(further)}
   {_arm()}
   <body name="cube" pos=".5 0 {CUBE_HALF_M}">
     <freejoint name="cube"/>

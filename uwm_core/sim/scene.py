@@ -6,6 +6,7 @@
 ``task``, what commands the arm is in ``controller``.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ CUBE_LOW = (0.36, -0.20, -0.5)
 CUBE_HIGH = (0.62, 0.20, 0.5)
 HOME_JITTER_RAD = 0.04
 _HIDDEN_GROUP = 3  # the geoms that collide; others are drawn
+_STUCK_NMS_RAD = 1e6  # damping of a joint that something blocks: full torque moves it 0.1 mrad/s
 
 
 class Scene:
@@ -27,17 +29,23 @@ class Scene:
     Args:
         render_size: Height and width of the pictures, pixels.
         home_rad: Joint angles (7,) about which a reset puts the arm.
+        cameras: Views that can be drawn; names other than ``mjcf.CAMERAS`` get a look each.
+
+    Raises:
+        UwmError: More cameras are asked for than there are looks.
     """
 
     def __init__(
         self,
         render_size: tuple[int, int] = (224, 224),
         home_rad: tuple[float, ...] = fr3.HOME_RAD,
+        cameras: Sequence[str] = mjcf.CAMERAS,
     ) -> None:
         mujoco = gl.load()
         self._mujoco: Any = mujoco
-        self._model: Any = mujoco.MjModel.from_xml_string(mjcf.scene_xml())
+        self._model: Any = mujoco.MjModel.from_xml_string(mjcf.scene_xml(cameras))
         self._data: Any = mujoco.MjData(self._model)
+        self._cameras = tuple(cameras)
         self._size = render_size
         self._home = np.array(home_rad, dtype=np.float64)
         self._limits = fr3.position_limits_rad()
@@ -46,6 +54,7 @@ class Scene:
         self._option.geomgroup[_HIDDEN_GROUP] = 0
         self._steps = 0
         self._seed = 0
+        self._free_damping = np.array(self._model.dof_damping[:7])
         self._cube = self._model.joint("cube").qposadr[0]
         self._tcp = self._model.site("tcp").id
         self._gripper_goal = self._gripper_now = fr3.GRIPPER_WIDTH_M
@@ -69,6 +78,11 @@ class Scene:
         self._data.ctrl[7:9] = fr3.GRIPPER_WIDTH_M / 2
         self.set_joint_target(joints, np.zeros(7))
         self._mujoco.mj_forward(self._model, self._data)
+
+    @property
+    def render_size(self) -> tuple[int, int]:
+        """Height and width of the pictures, pixels."""
+        return self._size
 
     @property
     def seed(self) -> int:
@@ -127,6 +141,10 @@ class Scene:
         """Give the hand a width, 0 to 0.08 m; it goes there at the Franka hand's speed."""
         self._gripper_goal = float(np.clip(width_m, 0.0, fr3.GRIPPER_WIDTH_M))
 
+    def block(self, stuck: bool) -> None:
+        """Put something in the arm's way that it cannot push, or take it away."""
+        self._model.dof_damping[:7] = _STUCK_NMS_RAD if stuck else self._free_damping
+
     def step(self) -> None:
         """Advance the physics by one step of 2 ms."""
         if self._gripper_now != self._gripper_goal:
@@ -143,8 +161,8 @@ class Scene:
         Raises:
             UnknownNameError: There is no such camera.
         """
-        if camera not in mjcf.CAMERAS:
-            raise UnknownNameError("camera", camera, mjcf.CAMERAS)
+        if camera not in self._cameras:
+            raise UnknownNameError("camera", camera, self._cameras)
         if self._renderer is None:
             self._renderer = gl.renderer(self._model, self._size)
         self._place_shades()

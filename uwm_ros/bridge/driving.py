@@ -19,9 +19,8 @@ from uwm_ros.bridge.judging import Case
 from uwm_ros.bridge.outputs import make_arm_output, make_value_outputs
 from uwm_ros.bridge.qos import full_name, publishers
 from uwm_ros.logic.judge import Rules, Verdict
-from uwm_ros.logic.limits import Floats, follow
+from uwm_ros.logic.limits import Floats
 from uwm_ros.logic.plan import Plan
-from uwm_ros.logic.trajectory import from_seconds
 from uwm_ros.logic.watches import tracking_error
 
 _RESEND_NS = 100_000_000
@@ -73,10 +72,8 @@ class Driving:
         """Put a judged chunk in force."""
         self._judged_ns = now_ns
         self._take(verdict.plan, now_ns)
-        chunk = case.chunk
-        period_ns = round(chunk.period_ns / case.situation.speed_scale)
         for key, value in self._values.items():
-            value.play(chunk.stamp_ns, period_ns, verdict.values[key])
+            value.play(case.chunk.stamp_ns, verdict.period_ns, verdict.values[key])
 
     def tick(self, now_ns: int, running: bool) -> tuple[int, int] | None:
         """Send what is due.
@@ -120,11 +117,7 @@ class Driving:
         if towards is None:
             self._take(self.plan.stopped(now_ns, self._rules.limits), now_ns)
             return
-        begin_ns = self.plan.splice_ns(now_ns)
-        still = np.zeros_like(towards)
-        start = self.plan.raw.sample(begin_ns)
-        way = follow(lambda _: (towards, still), 0.0, start, self._rules.limits)
-        self._take(self.plan.spliced(from_seconds(begin_ns, *way)), now_ns)
+        self._take(self.plan.led_to(towards, now_ns, self._rules.limits), now_ns)
 
     def freeze(self) -> None:
         """Rest where the last command was: after a pause the plan is somewhere else by now."""

@@ -17,6 +17,7 @@ from uwm_core.data.resample import ObservationBuffer
 from uwm_core.data.stream_buffer import Absent
 from uwm_core.embodiment import Embodiment
 from uwm_ros.bridge.qos import MatchedSubscription
+from uwm_ros.logic.freshness import Freshness
 
 # Images are large and old ones useless: a few suffice where a callback was late.
 _IMAGE_DEPTH = 3
@@ -28,6 +29,7 @@ class Observing:
 
     Attributes:
         buffer: The resampler that conversion uses too.
+        freshness: Whether the streams are alive, seen apart from what is resampled.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Observing:
         self._completed = (0, 0)  # newest tick at which all is known, when that was received
         self._shown_ns = 0
         self.buffer = ObservationBuffer(embodiment, history)
+        self.freshness = Freshness(embodiment)
         keys: dict[tuple[str, str], list[str]] = defaultdict(list)
         for key, spec in embodiment.observation_streams.items():
             keys[spec.topic, spec.type].append(key)
@@ -102,6 +105,7 @@ class Observing:
         def push(message: Any, receive_ns: int) -> None:
             for key in keys:
                 self.buffer.push(key, message, receive_ns)
+                self.freshness.saw(key, message, receive_ns)
             fresh = self._complete(receive_ns)
             if self._arrived is not None:
                 self._arrived(fresh)

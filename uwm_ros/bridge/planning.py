@@ -144,6 +144,10 @@ class Planning:
         if self.cadence.start(now_ns(self._node), fresh=fresh):
             self._worker.submit(None)
 
+    def stale(self) -> str:
+        """Which stream is not alive, one sentence; empty while all are."""
+        return self._observing.freshness.trouble(now_ns(self._node))
+
     def close(self) -> None:
         """Stop; what is being inferred is not published any more."""
         self._closing.set()

@@ -42,7 +42,7 @@ class Watching:
         self._policy = Heartbeat(_HEARTBEAT_S)
         self._stale_ticks = 0
         self.arm = ArmState(node, embodiment)
-        self.robot = RobotState(node, embodiment)
+        self.robot = RobotState(node)
         node.create_subscription(PolicyStatus, "policy/status", self._on_policy, reliable())
         if deadman_button >= 0:
             node.create_subscription(Joy, "joy", self._on_joy, reliable())

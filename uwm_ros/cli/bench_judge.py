@@ -27,8 +27,7 @@ from uwm_ros.cli.judge_fuzz import JointColumns, Run
 from uwm_ros.logic.judge import Rules, Situation, judge
 
 _PER_ROBOT = 50
-_PER_TASK = 20
-_SPEED_ROUNDS = 300
+_PER_TASK = 2
 _NOW_NS = 1_700_000_000_000_000_000
 
 
@@ -37,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chunks", type=int, default=10_000, help="to judge (default 10000)")
     parser.add_argument("--seed", type=int, default=0, help="of the first robot (default 0)")
     parser.add_argument("--processes", type=int, default=2, help="at work at once (default 2)")
+    parser.add_argument("--rounds", type=int, default=300, help="of the timing (default 300)")
     parser.add_argument("--json", action="store_true", help="print one JSON object per figure")
 
 
@@ -44,21 +44,21 @@ def run(args: argparse.Namespace) -> int:
     """Fuzz, measure, print."""
     tasks = max(1, args.chunks // (_PER_ROBOT * _PER_TASK))
     begin_s, counts = time.perf_counter(), Counter[str]()
-    with ProcessPoolExecutor(args.processes) as pool:
+    # Niced: beside whatever else this machine does.
+    with ProcessPoolExecutor(args.processes, initializer=os.nice, initargs=(5,)) as pool:
         seeds = [args.seed + task * _PER_TASK for task in range(tasks)]
         for found, broken in tqdm(pool.map(_lives, seeds), "fuzz", tasks, disable=None):
             counts += found
             for line in broken:
                 print(line, file=sys.stderr, flush=True)
     took_s = time.perf_counter() - begin_s
-    for figure in [*_figures(counts, took_s), *_speed()]:
+    for figure in [*_figures(counts, took_s), *_speed(args.rounds)]:
         print(figure.to_json() if args.json else figure.to_text(), flush=True)
     return int(counts["violations"] + counts["exceptions"] > 0)
 
 
 def _lives(seed: int) -> tuple[Counter[str], list[str]]:
     """Several robots' lives."""
-    os.nice(5)  # beside whatever else this machine does
     counts, broken = Counter[str](), []
     for own in range(seed, seed + _PER_TASK):
         life = Run(own)
@@ -74,7 +74,7 @@ def _figures(counts: Counter[str], took_s: float) -> Iterator[Figure]:
         yield _figure(name, counts[name], "count")
 
 
-def _speed() -> Iterator[Figure]:
+def _speed(rounds: int) -> Iterator[Figure]:
     """How long one verdict takes on an FR3: as it is, and where it must be clipped."""
     robot = Embodiment.load("fr3_sim")
     rules, home = Rules(robot), np.array(robot.home_rad)
@@ -85,7 +85,7 @@ def _speed() -> Iterator[Figure]:
         chunk = ActionChunk(_NOW_NS, robot.period_ns, actions, robot.action_names)
         case = Situation(now_ns=_NOW_NS, measured_rad=home, measured_age_s=0.0, plan=None)
         times_ms = []
-        for _ in range(_SPEED_ROUNDS):
+        for _ in range(rounds):
             begin_s = time.perf_counter()
             verdict = judge(chunk, case, rules)
             times_ms.append((time.perf_counter() - begin_s) * 1e3)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from typing import get_args
 
 import numpy as np
@@ -29,6 +30,8 @@ _TICK_NS = 10_000_000
 _ACTIONS = 12
 # Rounding: of positions of a few rad, divided by the tick as often as the order says.
 _ROUNDING = (2e-6, 2e-6, 2e-5, 1e-3)
+# A joint that began beyond its limit may go so much further between two points.
+_BESIDE_RAD = 2e-4
 _INSIDE = np.linspace(0.0, 1.0, 17)[:, None, None]
 _BAD = (np.nan, np.inf, 1e6, -1e6, 50.0)
 _SPREADS_RAD = (0.002, 0.01, 0.03, 0.1, 0.3)
@@ -48,9 +51,14 @@ class JointColumns:
         return dues_ns[dues_ns > start_ns], actions[dues_ns > start_ns]
 
 
+@cache
+def _fr3() -> Embodiment:
+    return Embodiment.load("fr3_sim")
+
+
 def random_rules(rng: np.random.Generator) -> Rules:
     """A robot with joints and safety of any kind; a third of them are an FR3."""
-    base = Embodiment.load("fr3_sim")
+    base = _fr3()
     safety = dataclasses.replace(
         base.safety,
         max_chunk_age_s=3.0,
@@ -83,7 +91,7 @@ class Bounds:
     """What the checker holds commands against.
 
     Attributes:
-        low: Lowest position, rad (J,); where the arm began outside, from there.
+        low: Lowest position, rad (J,); where the arm began beyond it, a hair below that.
         high: Highest position, rad (J,).
         orders: Highest speed, acceleration and jerk, (J,) each.
     """
@@ -97,13 +105,14 @@ class Bounds:
         """Read from the embodiment itself."""
         limits, safety = embodiment.limits, embodiment.safety
         low, high = np.array(limits.position_rad).T
+        low, high = low + safety.limit_margin_rad, high - safety.limit_margin_rad
         acceleration = np.array(limits.acceleration_rad_s2)
         jerk = 2 * acceleration / safety.smoothing_s
         if limits.jerk_rad_s3:
             jerk = np.minimum(jerk, limits.jerk_rad_s3)
         return cls(
-            np.minimum(low + safety.limit_margin_rad, start),
-            np.maximum(high - safety.limit_margin_rad, start),
+            np.where(start < low + _BESIDE_RAD, np.minimum(low, start - _BESIDE_RAD), low),
+            np.where(start > high - _BESIDE_RAD, np.maximum(high, start + _BESIDE_RAD), high),
             (safety.velocity_scale * np.array(limits.velocity_rad_s), acceleration, jerk),
         )
 

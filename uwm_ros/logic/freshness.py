@@ -8,6 +8,7 @@ picture with fresh stamps; that is only seen against the arm, which moves meanwh
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import zlib
 from typing import Any
@@ -44,10 +45,9 @@ class Freshness:
     def __init__(self, embodiment: Embodiment) -> None:
         """Nothing has been seen yet, which is no trouble: see `trouble`."""
         self._streams = {key: _Stream(spec) for key, spec in embodiment.observation_streams.items()}
-        try:
+        self._arm_spec: Any = None
+        with contextlib.suppress(UwmError):
             self._arm_spec = measured_by(embodiment)
-        except UwmError:
-            self._arm_spec = None
         self._arm: Any = None
 
     def saw(self, key: str, message: Any, receive_ns: int) -> None:

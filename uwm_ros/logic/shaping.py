@@ -18,6 +18,7 @@ from uwm_ros.logic.rules import Guard, Rules
 from uwm_ros.logic.trajectory import Moments, Trajectory, ease_end, from_seconds, stop, through
 
 _NS = 1e9
+_ASIDE_RAD = 2e-4
 _STEP_NS = round(POINTS_STEP_S * _NS)
 
 
@@ -82,7 +83,13 @@ def shaped(
     if rules.guard is not None:
         result = _guarded(plan, curve, now_ns, (result, rules.guard), curve_limits)
     points = result.plan.points(now_ns)
-    if still := points.violations(rules.limits.containing(here, position)):
+    # One that stands beyond has no room left for what the points' cubics depart from the curve.
+    beyond = (position < rules.curve_limits.low) | (position > rules.curve_limits.high)
+    aside = _ASIDE_RAD * beyond
+    allowed = rules.limits.containing(
+        here - aside, here + aside, position - aside, position + aside
+    )
+    if still := points.violations(allowed):
         raise HeldError(Cause.LIMIT, f"cannot keep the {still[0]}")
     _, _, speed, acceleration = points.peaks()
     share = np.maximum(speed / rules.limits.velocity, acceleration / rules.limits.acceleration)

@@ -68,6 +68,7 @@ class ExecutorNode(Node):
         self._options = ExecutorOptions.read(read)
         self._speed = SpeedScale(self)
         self._rules = Rules(self._embodiment)
+        self._rules.prepare()
         self._at = Status()
         self._driver = self._options.driver
         self._newest: tuple[ActionChunk, ActionChunkMessage] | None = None

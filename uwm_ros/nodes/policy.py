@@ -6,7 +6,7 @@ runs on a thread of its own, from the newest complete observation at the moment 
 enough for its chunk to be there before the one before has run out.
 
 In: the embodiment's cameras and states; `executor/safety`, for `join: inpaint`. Out:
-`policy/action_chunk`, stamped with the observation's tick; `policy/status` at 10 Hz, also while
+`policy/action_chunk`, stamped with the observation's tick; `policy/status` at 20 Hz, also while
 inference runs; `/diagnostics`. Without a fresh observation no chunk is published, and both say
 which stream is missing; what the arm then does is the executor's affair.
 """
@@ -33,8 +33,9 @@ from uwm_ros.msg import ActionChunk, PolicyStatus
 if TYPE_CHECKING:
     from uwm_core.policy import Policy
 
-_STATUS_S = 0.1
-_HANGS_S = 1.0
+# The executor holds when the policy is silent for four of these.
+_STATUS_S = 0.05
+_HANGS_S = 0.3
 _HANGS_TIMES = 3
 """An inference hangs that takes longer than this, and than this many times the usual."""
 
@@ -167,8 +168,9 @@ class PolicyNode(LifecycleNode):
         status.lead_s, status.slack_s = cadence.lead_s, cadence.slack_s
         status.missed = cadence.missed
         running_s = cadence.running_s(now_ns(self))
+        status.reason = status.reason or planning.stale()
         if not status.reason and running_s > max(_HANGS_S, _HANGS_TIMES * cadence.lead_s):
-            status.reason = f"inference has been running for {running_s:.0f} s"
+            status.reason = f"inference has been running for {running_s:.1f} s"
         if cadence.slack_s >= 0:
             return ""
         return (

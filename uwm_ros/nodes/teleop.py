@@ -29,6 +29,7 @@ from uwm_core.records import ActionChunk
 from uwm_ros.bridge.arm_state import ArmState
 from uwm_ros.bridge.chunks import to_message
 from uwm_ros.bridge.clock import now_ns
+from uwm_ros.bridge.diagnostics import Diagnostics, Level
 from uwm_ros.bridge.labels import Labels
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import MatchedSubscription, reliable
@@ -72,12 +73,19 @@ class Teleop(Node):
         self._moved_ns: int | None = None
         self._sequence = 0
         self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
+        self._diagnostics = Diagnostics(self, self._embodiment.name)
         self._labels = Labels(self, self._embodiment)
         self._chunks = self.create_publisher(ActionChunkMessage, "teleop/action_chunk", reliable(2))
         self._subscribe()
         self.create_timer(1.0 / rate_hz, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _tick(self) -> None:
+        self._lead()
+        trouble = self._edges.trouble
+        values = {"chunks": self._sequence, "executor": self._status[0] or "not heard"}
+        self._diagnostics.update(Level.WARN if trouble else Level.OK, trouble or "ok", values)
+
+    def _lead(self) -> None:
         """Move the leader, say where it will be and where it is."""
         now = now_ns(self)
         measured, age_s = self._arm.at(now)

@@ -31,6 +31,35 @@ def trajectory(times_s, positions, velocities=None, stamp_ns=0, joints=JOINTS):
     return Trajectory(stamp_ns, joints, points)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_points_with_accelerations_are_joined_by_quintics(seed):
+    times, positions, velocities = random_plan(seed)
+    accelerations = np.random.default_rng(seed + 50).normal(size=(len(times), 3))
+    arm = controller()
+    points = tuple(
+        Point(round(t * S), tuple(positions[i]), tuple(velocities[i]), tuple(accelerations[i]))
+        for i, t in enumerate(times)
+    )
+    arm.accept(Trajectory(0, JOINTS, points), NOW)
+    knots = np.concatenate([[0], np.round(times * S) / S])
+    zero = np.zeros(3)
+    rows = np.stack(  # (K, 3 derivatives, J)
+        [
+            np.vstack([zero, positions]),
+            np.vstack([zero, velocities]),
+            np.vstack([zero, accelerations]),
+        ],
+        axis=1,
+    )
+    spline = scipy.BPoly.from_derivatives(knots, rows)
+    for now in moments(times[-1]):
+        u = min((now - NOW) / S, knots[-1])
+        position, velocity = arm.sample(now)
+        np.testing.assert_allclose(position, spline(u), atol=1e-6)
+        if u < knots[-1]:
+            np.testing.assert_allclose(velocity, spline(u, 1), atol=1e-5)
+
+
 def random_plan(seed, count=5, still=True):
     rng = np.random.default_rng(seed)
     times = np.cumsum(rng.uniform(0.05, 0.4, count))
@@ -186,7 +215,9 @@ def test_hold_drops_the_plan():
 
 def test_message_is_read_by_its_fields():
     time = SimpleNamespace(sec=1, nanosec=500)
-    point = SimpleNamespace(positions=[1.0, 2.0], velocities=[], time_from_start=time)
+    point = SimpleNamespace(
+        positions=[1.0, 2.0], velocities=[], accelerations=[], time_from_start=time
+    )
     header = SimpleNamespace(stamp=SimpleNamespace(sec=3, nanosec=7))
     msg = SimpleNamespace(header=header, joint_names=["x", "y"], points=[point])
     assert Trajectory.from_message(msg) == Trajectory(
