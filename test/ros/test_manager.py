@@ -42,8 +42,18 @@ class Worker(LifecycleNode):
         super().__init__(name, **options)
         self.told = []
         self.answer = TransitionCallbackReturn.SUCCESS
-        for word in ("configure", "activate", "deactivate", "cleanup"):
-            setattr(self, f"on_{word}", lambda _, word=word: self._note(word))
+
+    def on_configure(self, _):
+        return self._note("configure")
+
+    def on_activate(self, _):
+        return self._note("activate")
+
+    def on_deactivate(self, _):
+        return self._note("deactivate")
+
+    def on_cleanup(self, _):
+        return self._note("cleanup")
 
     def _note(self, word):
         self.told.append(word)
