@@ -48,7 +48,7 @@ NEVER = [
     ],
     (r"uwm_ros/", r"rosbags"),
     (r"uwm_ros/logic/", rf"{ROS}|torch|uwm_ros\.(msg|srv|bridge|nodes|operator)"),
-    (r"uwm_ros/(description|bringup)\.py", rf"{ROS}|torch"),
+    (r"uwm_ros/(description|driving|processes|surroundings|bringup)\.py", rf"{ROS}|torch"),
     (r"uwm_ros/nodes/", r"torch|uwm_core\.training|uwm_ros\.nodes"),
 ]
 
@@ -56,7 +56,16 @@ NEVER = [
 STARTS_WITHOUT = [
     *[
         (f"uwm_ros.nodes.{node}", "torch")
-        for node in ("executor", "recorder", "sim_robot", "scripted_teleop", "teleop", "replay")
+        for node in (
+            "executor",
+            "flight_recorder",
+            "preview",
+            "recorder",
+            "sim_robot",
+            "scripted_teleop",
+            "teleop",
+            "replay",
+        )
     ],
     *[
         (f"uwm_core.{name}", without)
@@ -75,7 +84,10 @@ STARTS_WITHOUT = [
     ("uwm_core.records", "zarr"),
     ("uwm_core.embodiment", "zarr"),
     # On a real arm there is no simulator.
-    *[(f"uwm_ros.nodes.{node}", "mujoco") for node in ("executor", "recorder", "replay", "teleop")],
+    *[
+        (f"uwm_ros.nodes.{node}", "mujoco")
+        for node in ("executor", "flight_recorder", "preview", "recorder", "replay", "teleop")
+    ],
     ("uwm_ros.description", "rclpy"),
     ("uwm_ros.bringup", "rclpy"),
 ]

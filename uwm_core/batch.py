@@ -11,6 +11,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
+from uwm_core.diffusion.sampler import Known
+
 EXPERT, PLAY, VIDEO = 0, 1, 2
 ROLES: Mapping[str, int] = MappingProxyType({"expert": EXPERT, "play": PLAY, "video": VIDEO})
 """An episode's role to its number in ``Batch.role``."""
@@ -74,9 +76,11 @@ class SampleOptions(TypedDict, total=False):
         generator: Source of the first noise.
         action_noise: (B, A, D) first noise of the action, instead of a draw.
         next_noise: (B, V, C, T, h, w) first noise of the next observation, instead of a draw.
+        known: What is known of the action beforehand, in a mode that solves it.
     """
 
     steps: int | None
     generator: torch.Generator | None
     action_noise: Tensor | None
     next_noise: Tensor | None
+    known: Known | None

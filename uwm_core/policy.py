@@ -20,11 +20,15 @@ from uwm_core.checkpoint import Checkpoint, load_checkpoint
 from uwm_core.config import WindowConfig
 from uwm_core.data.actions import absolute, relative
 from uwm_core.data.normalize import Normalizer
+from uwm_core.diffusion.sampler import Known
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import CheckpointError, ShapeError, UnknownNameError, check_shape
-from uwm_core.records import ActionChunk, ImaginedFuture, Observation
+from uwm_core.records import ActionChunk, ImaginedFuture, KnownActions, Observation
 
 Images = Mapping[str, npt.NDArray[np.uint8]]
+
+ACT_MODES = ("policy", "joint")
+"""Modes that drive: actions alone, or actions together with the images that they lead to."""
 
 IMAGINE_STEPS = 1
 """Network calls per imagined image, unless the caller asks for another number."""
@@ -120,22 +124,40 @@ class Policy:
                 f"checkpoint {self.name} is of another embodiment: {difference[0]}{more}"
             )
 
-    def act(self, observation: Observation, seed: int | None = None) -> ActionChunk:
+    def act(
+        self,
+        observation: Observation,
+        seed: int | None = None,
+        known: KnownActions | None = None,
+        mode: str = "policy",
+    ) -> ActionChunk:
         """The next A actions, as absolute targets whatever the model was trained on.
 
         Args:
             observation: The last T steps.
             seed: Makes the answer repeatable; None draws anew.
+            known: What is known of the answer beforehand; the rest is made to join it.
+            mode: One of ``ACT_MODES``.
 
         Raises:
-            ShapeError: The observation is not this embodiment's.
-            UnknownNameError: A camera or state key is unknown.
+            ShapeError: The observation or what is known is not this embodiment's.
+            UnknownNameError: A camera, state key or the mode is unknown.
         """
-        condition = self._condition(observation)
+        if mode not in ACT_MODES:
+            raise UnknownNameError("mode to act in", mode, ACT_MODES)
         sample = self._model.sample_from(
-            condition, "policy", steps=self.sample_steps, generator=self._generator(seed)
+            self._condition(observation),
+            mode,
+            steps=self.sample_steps,
+            generator=self._generator(seed),
+            known=self._known(known, observation),
         )
-        return self._chunk(sample.action, observation)
+        chunk = self._chunk(sample.action, observation)
+        if known is not None:
+            # There and back through the normaliser is not exact; what is certain is.
+            certain = known.weight == 1
+            chunk.actions[certain] = known.actions[certain]
+        return chunk
 
     def imagine(
         self, observation: Observation, chunk: ActionChunk, seed: int | None = None
@@ -275,6 +297,17 @@ class Policy:
                 raise ShapeError(f"observation {key} has a value that is not finite")
             parts.append(value)
         return self._tensor(affine.apply(np.concatenate(parts, axis=1)))  # (1, T, S)
+
+    def _known(self, known: KnownActions | None, observation: Observation) -> Known | None:
+        """What is known, in the model's numbers."""
+        if known is None:
+            return None
+        check_shape("known.actions", known.actions, "A D", A=self.window.chunk)
+        actions = relative(self.embodiment, known.actions, _present(observation))
+        return Known(
+            value=self._tensor(self._normalizer.action.apply(actions)),
+            weight=torch.from_numpy(known.weight).to(self._device),
+        )
 
     def _chunk(self, action: Tensor | None, observation: Observation) -> ActionChunk:
         if action is None:

@@ -96,6 +96,39 @@ class ActionChunk:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class KnownActions:
+    """What is known of the next A actions before a policy answers.
+
+    Attributes:
+        actions: (A, D) float32 absolute targets in the embodiment's units, finite everywhere.
+        weight: (A,) float32 in [0, 1], how much of each is known: 1 will be played whatever is
+            answered, 0 is free.
+
+    Raises:
+        ShapeError: If an array has another shape or type.
+        ValueError: If a number is not finite or a weight outside [0, 1].
+    """
+
+    actions: npt.NDArray[np.float32]
+    weight: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        rows = check_shape("known actions", self.actions, "A D")["A"]
+        check_shape("weight of known actions", self.weight, "A", A=rows)
+        for name, array in (("known actions", self.actions), ("their weight", self.weight)):
+            _check_dtype(name, array, np.float32)
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} must be finite")
+        if ((self.weight < 0) | (self.weight > 1)).any():
+            raise ValueError("weight of known actions must be in [0, 1]")
+
+    @property
+    def prefix(self) -> int:
+        """Actions at the beginning that are known for certain."""
+        return int(np.append(self.weight < 1, True).argmax())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class ImaginedFuture:
     """Images that the model expects at the given moments.
 

@@ -16,7 +16,7 @@ from uwm_core.batch import EXPERT, PLAY, ROLES, VIDEO, Batch, Losses, Sample, Sa
 from uwm_core.config import ModelConfig
 from uwm_core.diffusion.modes import Mode, Pair, Role
 from uwm_core.diffusion.modes import mode as mode_named
-from uwm_core.diffusion.sampler import Ask
+from uwm_core.diffusion.sampler import Ask, Known
 from uwm_core.diffusion.sampler import sample as walk
 from uwm_core.diffusion.schedule import make_schedule, velocity_towards
 from uwm_core.errors import ShapeError, check_shape
@@ -239,16 +239,29 @@ class WorldModel(nn.Module):
             ShapeError: A given modality is missing, superfluous or of another shape.
         """
         asked = mode_named(mode)
+        known = options.get("known")
+        self._check_known(asked, known)
         start = self._start(asked, Pair(action, next_latent), len(condition), options)
         steps = options.get("steps") or self.config.diffusion.sample_steps
         ask = self._asker(asked, start, condition, steps)
-        end = walk(self.schedule, asked, start, ask, steps)
+        end = walk(self.schedule, asked, start, ask, steps, known)
         return Sample(
             *(
                 None if role is Role.NOISE else value
                 for role, value in zip(asked.roles, end, strict=True)
             )
         )
+
+    def _check_known(self, asked: Mode, known: Known | None) -> None:
+        if known is None:
+            return
+        if asked.action is not Role.SOLVE:
+            raise ShapeError(
+                f"this mode takes no known actions (their role is {asked.action.value})"
+            )
+        chunk, size = self.config.window.chunk, self.config.action_size
+        check_shape("known.value", known.value, f"B {chunk} {size}")
+        check_shape("known.weight", known.weight, f"{chunk}")
 
     def _start(
         self, asked: Mode, given: Pair[Tensor | None], size: int, options: SampleOptions

@@ -25,7 +25,8 @@ from typing import IO
 import yaml
 
 from uwm_core.errors import UwmError
-from uwm_ros.description import Process, environment
+from uwm_ros.processes import Element, Process
+from uwm_ros.surroundings import environment
 
 POLL_S = 0.05
 TAIL_LINES = 15
@@ -68,7 +69,7 @@ class Bringup:
 
     def __init__(
         self,
-        processes: Iterable[Process],
+        processes: Iterable[Element],
         log_folder: Path,
         *,
         environ: Mapping[str, str] | None = None,
@@ -85,8 +86,11 @@ class Bringup:
             patience: How long a stop may take.
             command: Command line of a process and a path for its parameter file; None:
                 `node_command`.
+
+        Raises:
+            UwmError: Something is asked for that only `ros2 launch` can start.
         """
-        self._processes = tuple(processes)
+        self._processes = tuple(_ours(element) for element in processes)
         self._log_folder = log_folder
         self._environ = dict(os.environ if environ is None else environ)
         self._patience = patience or Patience()
@@ -236,6 +240,13 @@ def node_command(process: Process, parameter_file: Path) -> list[str]:
     for before, after in process.remappings:
         arguments += ["-r", f"{before}:={after}"]
     return [sys.executable, "-m", process.module, "--ros-args", *arguments]
+
+
+def _ours(element: Element) -> Process:
+    """The element, if it can be started without launch_ros."""
+    if isinstance(element, Process):
+        return element
+    raise UwmError(f"{element.why} needs `ros2 launch`: {element.package} is started by it alone")
 
 
 @contextlib.contextmanager

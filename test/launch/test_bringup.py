@@ -13,7 +13,7 @@ import yaml
 
 from uwm_core.errors import UwmError
 from uwm_ros.bringup import Bringup, NodeDiedError, Patience, node_command
-from uwm_ros.description import Process
+from uwm_ros.description import PolicyOptions, Process, policy_stack
 
 QUICK = Patience(interrupt_s=1.0, terminate_s=1.0)
 UP = "print('up', os.getpid(), flush=True)\n"
@@ -106,7 +106,7 @@ def test_nothing_is_left_running_when_the_starter_is_killed(tmp_path):
         import sys, time
         from pathlib import Path
         from uwm_ros.bringup import Bringup
-        from uwm_ros.description import Process
+        from uwm_ros.description import PolicyOptions, Process, policy_stack
         program = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
         graph = Bringup([Process(node="one")], Path({str(tmp_path)!r}),
                         command=lambda *_: [sys.executable, "-S", "-c", program])
@@ -132,6 +132,12 @@ def test_a_program_that_cannot_be_started_is_one_line_and_stops_the_others(tmp_p
             graph.check()
     assert "/bad" in str(refusal.value)
     assert graph.stop() == {}
+
+
+def test_what_only_ros2_launch_can_start_is_refused_before_anything_runs(tmp_path):
+    stack = policy_stack(PolicyOptions(franka="plain", robot_ip="172.16.0.2"))
+    with pytest.raises(UwmError, match="franka:=plain needs `ros2 launch`"):
+        Bringup(stack, tmp_path)
 
 
 def test_parameters_keep_their_types_and_texts(tmp_path):

@@ -35,10 +35,12 @@ for flag, value in zip(words, words[1:]):
         given["rules"].append(value)
 given["rules"].sort()
 given["dds"] = {{n: os.environ[n] for n in {DDS_PROFILE_VARIABLES!r} if n in os.environ}}
-name = next(r for r in given["rules"] if r.startswith("__node:=")).removeprefix("__node:=")
+rules = dict(rule.split(":=", 1) for rule in given["rules"])
+name = (rules.get("__ns", "") + "/" + rules["__node"]).strip("/").replace("/", ".")
 path = pathlib.Path(os.environ["UWM_TEST_SEEN"]) / name
-path.with_suffix(".part").write_text(json.dumps(given))
-path.with_suffix(".part").rename(path.with_suffix(".json"))
+part, whole = (path.with_name(name + suffix) for suffix in (".part", ".json"))
+part.write_text(json.dumps(given))
+part.rename(whole)
 """
 LAUNCH = """
 import sys
@@ -54,6 +56,7 @@ service.include_launch_description(
 sys.exit(service.run())
 """
 ARGUMENTS = {
+    "arms": {"sim": "true", "right_task": "2", "left_embodiment": "fr3"},
     "policy": {"namespace": "cell/left", "task": "1", "sim": "true", "remap": "a:=b", "seed": "7"},
     "record": {"teleop": "true", "sim": "1", "directory": "a: b", "extra_topics": "/tf,/clock"},
     "replay": {"sim": "true", "store": "a b", "episode": "3"},
@@ -96,7 +99,7 @@ def by_launch(folder: Path, stack: str, nodes: list[str]) -> dict[str, object]:
     for made in (seen_folder, index, prefix / "lib" / "uwm_ros"):
         made.mkdir(parents=True)
     (index / "uwm_ros").touch()
-    for node in nodes:
+    for node in {name.rpartition(".")[2] for name in nodes}:
         stub = prefix / "lib" / "uwm_ros" / node
         stub.write_text(STUB)
         stub.chmod(0o755)

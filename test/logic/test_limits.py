@@ -11,8 +11,16 @@ from uwm_ros.logic.trajectory import from_seconds
 
 LIMITS = Limits.of(Embodiment.load("fr3_sim"))
 J = len(LIMITS.names)
-unit = st.lists(st.floats(0.0, 1.0), min_size=J, max_size=J).map(np.array)
 STEP_S = 0.02
+
+
+def steps(reference, duration_s):
+    """Rows of a reference as `follow` takes them: one per step, up to the end."""
+    times_s = np.minimum(STEP_S * np.arange(1, round(duration_s / STEP_S) + 2), duration_s)
+    return tuple(np.array(part) for part in zip(*(reference(t) for t in times_s), strict=True))
+
+
+unit = st.lists(st.floats(0.0, 1.0), min_size=J, max_size=J).map(np.array)
 
 
 def stoppable_state(place, speed):
@@ -34,7 +42,7 @@ def test_motion_never_leaves_any_limit_on_the_whole_curve(place, speed, goal, sl
     def reference(time_s):
         return target + slope * time_s, np.full(J, slope)
 
-    motion = from_seconds(0, *follow(reference, duration_s, start, LIMITS, STEP_S))
+    motion = from_seconds(0, *follow(steps(reference, duration_s), start, LIMITS))
     assert motion.violations(LIMITS) == []
     assert not motion.velocities[-1].any()
 
@@ -42,7 +50,7 @@ def test_motion_never_leaves_any_limit_on_the_whole_curve(place, speed, goal, sl
 @settings(deadline=None, max_examples=60)
 @given(unit, unit)
 def test_braking_keeps_every_limit_and_ends_at_rest(place, speed):
-    motion = from_seconds(0, *brake(stoppable_state(place, speed), LIMITS, STEP_S))
+    motion = from_seconds(0, *brake(stoppable_state(place, speed), LIMITS))
     assert motion.violations(LIMITS) == []
     assert not motion.velocities[-1].any()
 
@@ -52,9 +60,8 @@ def test_braking_keeps_every_limit_and_ends_at_rest(place, speed):
 def test_reachable_goal_is_reached(place, goal):
     start = LIMITS.low + place * (LIMITS.high - LIMITS.low)
     target = LIMITS.low + goal * (LIMITS.high - LIMITS.low)
-    _, positions, _ = follow(
-        lambda _: (target, np.zeros(J)), 0.1, (start, np.zeros(J)), LIMITS, STEP_S
-    )
+    goal = steps(lambda _: (target, np.zeros(J)), 0.1)
+    _, positions, _ = follow(goal, (start, np.zeros(J)), LIMITS, settle_s=20.0)
     assert np.abs(positions[-1] - target).max() < 2e-3
 
 
@@ -66,15 +73,32 @@ def test_slow_reference_is_followed_closely():
         return middle + 0.2 * np.sin(2 * time_s), np.full(J, 0.4 * np.cos(2 * time_s))
 
     start = reference(0.0)
-    times, positions, _ = follow(reference, 2.0, start, LIMITS, STEP_S)
+    times, positions, _ = follow(steps(reference, 2.0), start, LIMITS)
     wanted = np.array([reference(min(t, 2.0))[0] for t in times])
     assert np.abs(positions - wanted)[times < 1.9].max() < 0.01
 
 
 def test_start_beyond_a_limit_comes_back_and_goes_no_further():
     start = LIMITS.high + 0.1
-    _, positions, _ = follow(
-        lambda _: (LIMITS.high + 1, np.zeros(J)), 0.5, (start, np.zeros(J)), LIMITS, STEP_S
-    )
+    goal = steps(lambda _: (LIMITS.high + 1, np.zeros(J)), 0.5)
+    _, positions, _ = follow(goal, (start, np.zeros(J)), LIMITS)
     assert (positions <= start + 1e-9).all()
     assert np.abs(positions[-1] - LIMITS.high).max() < 2e-3
+
+
+@settings(deadline=None, max_examples=60)
+@given(unit, unit)
+def test_a_joint_brakes_in_the_shortest_way_there_is(place, speed):
+    q, v = stoppable_state(place, speed)
+    times_s, positions, _ = brake((q, v), LIMITS)
+    shortest = v * np.abs(v) / (2 * LIMITS.acceleration)
+    np.testing.assert_allclose(positions[-1] - q, shortest, atol=1e-4 * np.abs(v).max() + 1e-9)
+    assert len(times_s) <= J + 1
+
+
+def test_the_end_of_a_far_goal_is_a_stop_on_the_way():
+    goal = steps(lambda _: (LIMITS.high, np.zeros(J)), 0.1)
+    times_s, positions, velocities = follow(goal, (LIMITS.low, np.zeros(J)), LIMITS, settle_s=0.2)
+    assert times_s[-1] < 1.0
+    assert not velocities[-1].any()
+    assert (positions[-1] < LIMITS.high - 0.1).all()

@@ -50,7 +50,7 @@ class Bench:
         self.chunks = self.node.create_publisher(ActionChunkMessage, "policy/action_chunk", 10)
         self.sequence = 0
         self.measured = HOME
-        self.measuring = True
+        self.measuring = self.following = True
         self.timer = self.node.create_timer(0.01, self.measure)
 
     def connected(self):
@@ -67,6 +67,8 @@ class Bench:
         return self.node.get_clock().now().nanoseconds
 
     def measure(self):
+        if self.following and self.trajectories:
+            self.measured, _ = curve(self.trajectories[-1]).sample(self.now_ns())
         if self.measuring:
             message = JointState(name=JOINTS[::-1], position=self.measured[::-1].tolist())
             message.header.stamp = self.node.get_clock().now().to_msg()
@@ -105,6 +107,16 @@ class Bench:
         self.reaches("running")
         self.graph.wait(lambda: self.trajectories, "a trajectory")
 
+    def rests(self):
+        """Wait until the plan has ended and the controller is told nothing any more."""
+
+        def quiet():
+            count, reports = len(self.trajectories), len(self.status)
+            self.graph.wait(lambda: len(self.status) > reports + 3, "status")
+            return len(self.trajectories) == count
+
+        self.graph.wait(quiet, "the rest")
+
     def all_commands_keep_the_limits(self):
         for message in self.trajectories:
             assert list(message.joint_names) == JOINTS
@@ -140,27 +152,38 @@ def test_nothing_is_commanded_before_run(bench):
     assert bench.gripper == []
 
 
-def test_chunk_becomes_one_stamped_trajectory_with_velocities(bench):
+def test_chunk_becomes_stamped_trajectories_with_velocities_that_end_where_it_ends(bench):
     bench.running()
-    (message,) = bench.trajectories
-    sent = curve(message)
-    np.testing.assert_allclose(sent.positions[0], HOME, atol=1e-6)
-    np.testing.assert_allclose(sent.positions[-1], ramp(0.1)[-1], atol=5e-3)
-    assert to_ns(message.header.stamp) > 0
-    assert np.abs(sent.velocities).max() > 0.05
+    first = curve(bench.trajectories[0])
+    np.testing.assert_allclose(first.positions[0], HOME, atol=1e-6)
+    assert to_ns(bench.trajectories[0].header.stamp) > 0
+    bench.graph.wait(lambda: bench.status[-1].state == "holding", "the end of the chunk")
+    assert max(np.abs(curve(m).velocities).max() for m in bench.trajectories) > 0.05
+    last = curve(bench.trajectories[-1])
+    np.testing.assert_allclose(last.positions[-1], ramp(0.1)[-1], atol=5e-3)
     bench.all_commands_keep_the_limits()
 
 
-def test_next_chunk_starts_on_the_plan_being_executed(bench):
+def test_each_trajectory_ends_soon_and_at_rest_should_no_other_come(bench):
+    bench.running()
+    bench.graph.wait(lambda: len(bench.trajectories) > 4, "trajectories")
+    for message in bench.trajectories:
+        sent = curve(message)
+        assert (sent.end_ns - sent.start_ns) / 1e9 < 0.5
+        assert not sent.velocities[-1].any()
+
+
+def test_every_trajectory_starts_on_the_plan_being_executed(bench):
     bench.running()
     bench.graph.wait(lambda: bench.status and bench.status[-1].chunk_age_s > 0.3, "time to pass")
-    age_s = 0.3
-    bench.chunk(ramp(0.1, 15)[3:], age_s=age_s - 0.3)
-    bench.graph.wait(lambda: len(bench.trajectories) == 2, "a second trajectory")
-    first, second = (curve(message) for message in bench.trajectories)
-    q, v = first.sample(second.start_ns)
-    np.testing.assert_allclose(second.positions[0], q, atol=1e-6)
-    np.testing.assert_allclose(second.velocities[0], v, atol=1e-6)
+    bench.chunk(ramp(0.1, 15)[3:])
+    bench.graph.wait(lambda: bench.status[-1].chunk_sequence == 2, "the second chunk")
+    sent = [curve(message) for message in bench.trajectories]
+    assert len(sent) > 3
+    for before, after in itertools.pairwise(sent):
+        q, v = before.sample(after.start_ns)
+        np.testing.assert_allclose(after.positions[0], q, atol=1e-4)
+        np.testing.assert_allclose(after.velocities[0], v, atol=5e-3)
 
 
 def test_joints_follow_names_in_states_and_chunks(bench):
@@ -169,7 +192,8 @@ def test_joints_follow_names_in_states_and_chunks(bench):
     bench.chunk(arm, order=np.random.default_rng(1).permutation(8))
     bench.reaches("running")
     bench.graph.wait(lambda: bench.trajectories, "a trajectory")
-    np.testing.assert_allclose(curve(bench.trajectories[0]).positions[-1], arm[-1], atol=5e-3)
+    bench.graph.wait(lambda: bench.status[-1].state == "holding", "the end of the chunk")
+    np.testing.assert_allclose(curve(bench.trajectories[-1]).positions[-1], arm[-1], atol=5e-3)
 
 
 def test_gripper_value_goes_out_at_its_due_time_as_it_was_recorded(bench):
@@ -195,11 +219,10 @@ def test_not_a_number_holds_until_the_operator_runs_again(bench):
     status = bench.reaches("holding")
     assert "nan" in status.reason
     assert status.holds == 1
-    sent = len(bench.trajectories)
+    bench.rests()
     bench.chunk(ramp(0.0))
-    bench.graph.wait(lambda: len(bench.status) > bench.status.index(status) + 3, "status")
+    bench.rests()
     assert bench.status[-1].state == "holding"
-    assert len(bench.trajectories) <= sent + 1
     bench.all_commands_keep_the_limits()
     said = [s.message for array in bench.diagnostics for s in array.status]
     assert any("nan" in message for message in said)
@@ -211,11 +234,12 @@ def test_hold_stops_on_the_plan(bench):
     bench.chunk(ramp(0.4))
     bench.reaches("running")
     assert bench.call("hold").success
-    bench.graph.wait(lambda: len(bench.trajectories) == 2, "the stop")
-    first, second = (curve(message) for message in bench.trajectories)
-    q, v = first.sample(second.start_ns)
-    np.testing.assert_allclose(second.positions[0], q, atol=1e-6)
-    np.testing.assert_allclose(second.velocities[0], v, atol=1e-6)
+    bench.reaches("holding")
+    before, stop = (curve(message) for message in bench.trajectories[-2:])
+    q, v = before.sample(stop.start_ns)
+    np.testing.assert_allclose(stop.positions[0], q, atol=1e-4)
+    np.testing.assert_allclose(stop.velocities[0], v, atol=5e-3)
+    assert (stop.end_ns - stop.start_ns) / 1e9 < 0.25
     bench.all_commands_keep_the_limits()
 
 
@@ -260,12 +284,11 @@ def test_lasting_trouble_holds_for_the_operator(bench, fault, word):
     bench.running()
     fault(bench)
     assert word in bench.reaches("holding").reason
-    sent = len(bench.trajectories)
+    bench.rests()
     bench.chunk()
     bench.chunk()
-    bench.graph.wait(lambda: bench.status and bench.status[-1].chunk_age_s > 0.5, "time to pass")
+    bench.rests()
     assert bench.status[-1].state == "holding"
-    assert len(bench.trajectories) <= sent + 1
     bench.all_commands_keep_the_limits()
 
 
@@ -276,10 +299,10 @@ def test_stop_is_latched_until_reset(bench):
     answer = bench.call("run")
     assert not answer.success
     assert "reset" in answer.message
-    sent = len(bench.trajectories)
+    bench.rests()
     bench.chunk()
+    bench.rests()
     assert bench.call("reset").success
-    assert len(bench.trajectories) <= sent + 1
     assert bench.reaches("idle")
     bench.run()
 
@@ -317,9 +340,8 @@ def test_termination_brings_the_arm_to_rest_and_exits_cleanly(graph):
         bench.reaches("running")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-        graph.wait(lambda: len(bench.trajectories) == 2, "the stop")
         bench.all_commands_keep_the_limits()
-        assert curve(bench.trajectories[-1]).end_ns < curve(bench.trajectories[0]).end_ns
+        assert not curve(bench.trajectories[-1]).velocities[-1].any()
     finally:
         if process.poll() is None:
             process.kill()

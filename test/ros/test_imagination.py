@@ -29,7 +29,12 @@ def imagine(graph, robot, tiny):
     """Send a chunk that answers now, and return it."""
     graph.add(
         ImaginationNode,
-        parameters={"embodiment": tiny.spec, "checkpoint": tiny.checkpoint, "sample_steps": 2},
+        parameters={
+            "embodiment": tiny.spec,
+            "checkpoint": tiny.checkpoint,
+            "sample_steps": 2,
+            "autostart": True,
+        },
     )
     publisher = graph.node.create_publisher(ActionChunkMessage, "policy/action_chunk", 10)
     graph.connected(publisher)

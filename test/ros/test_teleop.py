@@ -64,7 +64,7 @@ class Person:
     def __init__(self, graph, stack, spec):
         self.graph, self.stack, self.spec = graph, stack, spec
         self.labels = graph.listen(JointState, ARM.topic)
-        self.chunks = graph.listen(ActionChunkMessage, "policy/action_chunk")
+        self.chunks = graph.listen(ActionChunkMessage, "teleop/action_chunk")
         self.commands = graph.listen(JointTrajectory, ARM.command_topic)
         self.gripper = graph.listen(Float32, GRIPPER.command_topic)
         self.joints = graph.listen(JointState, FR3.state["joint_pos"].topic)

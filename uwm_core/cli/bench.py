@@ -16,6 +16,7 @@ BENCHES = {
     "recorder": "uwm_ros.cli.bench_recorder",
     "policy": "uwm_core.cli.bench_policy",
     "convert": "uwm_core.cli.bench_convert",
+    "judge": "uwm_ros.cli.bench_judge",
     "kills": "uwm_core.cli.bench_kills",
     "loader": "uwm_core.cli.bench_loader",
 }

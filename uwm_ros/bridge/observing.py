@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An embodiment's observation streams as one buffer that fills itself from the graph."""
+"""An embodiment's observation streams as one buffer that fills itself from the graph.
+
+Whoever plans is woken by the message that completes an observation, not by a timer.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from uwm_core.data.resample import ObservationBuffer
 from uwm_core.data.stream_buffer import Absent
 from uwm_core.embodiment import Embodiment
 from uwm_ros.bridge.qos import MatchedSubscription
+from uwm_ros.logic.freshness import Freshness
 
 # Images are large and old ones useless: a few suffice where a callback was late.
 _IMAGE_DEPTH = 3
@@ -25,21 +29,34 @@ class Observing:
 
     Attributes:
         buffer: The resampler that conversion uses too.
+        freshness: Whether the streams are alive, seen apart from what is resampled.
     """
 
-    def __init__(self, node: Node, embodiment: Embodiment, history: int) -> None:
+    def __init__(
+        self,
+        node: Node,
+        embodiment: Embodiment,
+        history: int,
+        arrived: Callable[[bool], None] | None = None,
+    ) -> None:
         """Subscribe to every camera and state topic.
 
         Args:
             node: The node.
             embodiment: Its streams.
             history: Steps in an observation (T).
+            arrived: Called after every message, with whether it completed an observation that
+                shows a new picture of every camera.
 
         Raises:
             UwmError: If a message type is not installed.
         """
         self._embodiment = embodiment
+        self._arrived = arrived
+        self._completed = (0, 0)  # newest tick at which all is known, when that was received
+        self._shown_ns = 0
         self.buffer = ObservationBuffer(embodiment, history)
+        self.freshness = Freshness(embodiment)
         keys: dict[tuple[str, str], list[str]] = defaultdict(list)
         for key, spec in embodiment.observation_streams.items():
             keys[spec.topic, spec.type].append(key)
@@ -74,6 +91,11 @@ class Observing:
             raise Absent(slowest, f"{topic} is silent for {age_s:.2f} s, allowed are {limit_s:g} s")
         return newest[slowest]
 
+    def received_ns(self, tick_ns: int) -> int:
+        """When the message that completed the newest observation came; 0 for another tick."""
+        completed_ns, received_ns = self._completed
+        return received_ns if completed_ns == tick_ns else 0
+
     def close(self) -> None:
         """Leave the topics."""
         for stream in self._streams:
@@ -83,5 +105,22 @@ class Observing:
         def push(message: Any, receive_ns: int) -> None:
             for key in keys:
                 self.buffer.push(key, message, receive_ns)
+                self.freshness.saw(key, message, receive_ns)
+            fresh = self._complete(receive_ns)
+            if self._arrived is not None:
+                self._arrived(fresh)
 
         return push
+
+    def _complete(self, receive_ns: int) -> bool:
+        """Whether every stream is now known at the newest moment that all cameras show."""
+        newest = {key: self.buffer.newest_ns(key) or 0 for key in self.buffer.keys}
+        tick_ns = min(newest.values())
+        if tick_ns != self._completed[0]:
+            self._completed = (tick_ns, receive_ns)
+        cameras = [stamp for key, stamp in newest.items() if key.startswith("camera/")]
+        shown_ns = min(cameras, default=tick_ns)
+        if tick_ns < shown_ns or not tick_ns or shown_ns == self._shown_ns:
+            return False
+        self._shown_ns = shown_ns
+        return True

@@ -39,6 +39,13 @@ def publishers(node: Node, topic: str) -> list[TopicEndpointInfo]:
     return list(node.get_publishers_info_by_topic(node.resolve_topic_name(topic)))
 
 
+def full_name(offer: TopicEndpointInfo) -> str:
+    """Of the node behind a publisher; discovery tells of it a moment after the publisher."""
+    if "UNKNOWN" in offer.node_name:
+        return "one not yet known by name"
+    return f"{offer.node_namespace.rstrip('/')}/{offer.node_name}"
+
+
 def matching_profile(offers: list[QoSProfile], depth: int) -> QoSProfile:
     """The strongest profile that hears every one of the offers."""
     profile = reliable(depth)

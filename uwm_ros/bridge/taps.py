@@ -197,9 +197,10 @@ class TapLoop:
         stall_s: Longest time between two looks; set it to 0 to begin anew.
     """
 
-    def __init__(self) -> None:
-        """Start with no taps."""
+    def __init__(self, poll_s: float = _POLL_S) -> None:
+        """Start with no taps; look at them every `poll_s`."""
         self.stall_s = 0.0
+        self._poll_s = poll_s
         self._taps: tuple[Tap, ...] = ()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="taps", daemon=True)
@@ -216,7 +217,7 @@ class TapLoop:
 
     def _run(self) -> None:
         looked_s = time.monotonic()
-        while not self._stop.wait(_POLL_S):
+        while not self._stop.wait(self._poll_s):
             now_s = time.monotonic()
             self.stall_s, looked_s = max(self.stall_s, now_s - looked_s), now_s
             for tap in self._taps:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import shutil
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from uwm_ros.description import RecordOptions, record_stack
 from uwm_ros.operator.client import Operator
 from uwm_ros.operator.flood import NUMBER
 from uwm_ros.operator.private_graph import private_graph
+from uwm_ros.operator.usage import cpu_s, node_pids
 
 CAMERAS = ("front", "left", "wrist")
 _IMAGES = {name: f"{name}/color/image_raw" for name in CAMERAS}
@@ -101,7 +101,7 @@ def _measure(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, floa
         _start_when_ready(operator, StartEpisode.Request(task="bench", role="video"))
         for flood in floods:
             _tell(flood, "count")
-        pids = {"recorder": [_recorder_pid(operator)], "publishers": [f.pid for f in floods]}
+        pids = {"recorder": [node_pids()["recorder"]], "publishers": [f.pid for f in floods]}
         usage = _watch(pids, args.seconds, operator)
         sent = {topic: n for flood in floods for topic, n in _tell(flood, "end").items()}
         status = _arrived(operator)
@@ -183,12 +183,12 @@ def _watch(
 ) -> list[tuple[str, float, str]]:
     """Memory of the recorder and processor time of all, over the recording."""
     begin_s = time.monotonic()
-    before = {who: sum(map(_cpu_s, group)) for who, group in pids.items()}
+    before = {who: sum(map(cpu_s, group)) for who, group in pids.items()}
     times_s, memory_mb = [], []
     queue_mb = 0.0
     while (now_s := time.monotonic() - begin_s) < seconds:
         times_s.append(now_s)
-        memory_mb.append(_memory_mb(pids["recorder"][0]))
+        memory_mb.append(memory_mb(pids["recorder"][0]))
         queue_mb = max(queue_mb, operator.newest["recorder/status"].queued_bytes / 1e6)
         time.sleep(_SAMPLE_S)
     took_s = time.monotonic() - begin_s
@@ -201,7 +201,7 @@ def _watch(
         ("queue_peak", queue_mb, "MB"),
     ]
     for who, group in pids.items():
-        figures.append((f"cpu_{who}", (sum(map(_cpu_s, group)) - before[who]) / took_s, "cores"))
+        figures.append((f"cpu_{who}", (sum(map(cpu_s, group)) - before[who]) / took_s, "cores"))
     return figures
 
 
@@ -232,27 +232,3 @@ def _head(message: LazyMessage) -> bytes:
     with open(message.place.path, "rb", buffering=0) as file:
         file.seek(message.place.offset)
         return file.read(size)
-
-
-def _recorder_pid(operator: Operator) -> int:
-    """The recorder among our children: the only process of that module below us."""
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = entry.read_bytes().split(b"\0")
-            parent = int((entry.parent / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent == os.getpid() and b"uwm_ros.nodes.recorder" in words:
-            return int(entry.parent.name)
-    raise UwmError("the recorder is not running")
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _memory_mb(pid: int) -> float:
-    """Memory that is the process' own: shared segments of the middleware belong to all."""
-    resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
-    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE") / 1e6

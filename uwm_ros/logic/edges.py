@@ -12,12 +12,17 @@ class EdgeLog:
     def __init__(self, warn: Callable[[str], object], info: Callable[[str], object]) -> None:
         """Create with the two ways to speak."""
         self._warn, self._info = warn, info
-        self._bad: set[str] = set()
+        self._bad: dict[str, str] = {}
 
     @property
     def bad(self) -> frozenset[str]:
         """Keys that are bad now."""
         return frozenset(self._bad)
+
+    @property
+    def trouble(self) -> str:
+        """What is bad now, as it was warned of; empty while all is well."""
+        return "; ".join(self._bad.values())
 
     def update(self, key: str, *, bad: bool, text: str = "") -> None:
         """Tell how `key` is now.
@@ -28,8 +33,8 @@ class EdgeLog:
             text: The warning, where it is.
         """
         if bad and key not in self._bad:
-            self._bad.add(key)
+            self._bad[key] = text
             self._warn(text)
         elif not bad and key in self._bad:
-            self._bad.discard(key)
+            del self._bad[key]
             self._info(f"{key} recovered")

@@ -13,7 +13,8 @@ of h seconds if q + v^2 / (2 a) + v h / 2 lies within it; every step keeps this 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,10 @@ Floats = npt.NDArray[np.float64]
 
 # Share of a limit that planned motion leaves unused, so that rounding never crosses it.
 _ROUNDING = 1e-6
-_MAX_STEPS = 4000
+# Moments at which a braking joint comes to rest lie on a grid of this step.
+_BRAKE_GRID_S = 1e-4
+POINTS_STEP_S = 0.02
+"""Between the points that controllers are given, and the moments at which motion is planned."""
 _GAIN_PER_S = 12.0
 # Share of one step's change of velocity below which moving on is not worth a step.
 _CRAWL = 1 / 16
@@ -62,101 +66,155 @@ class Limits:
             acceleration=np.array(embodiment.limits.acceleration_rad_s2, dtype=np.float64),
         )
 
-    def stoppable(self, position: Floats, velocity: Floats, step_s: float) -> Floats:
-        """Positions (2, J) where the joints come to rest if they brake now: towards low and high.
+    def scaled(self, speed: float) -> Limits:
+        """With this share of the velocities."""
+        return dataclasses.replace(self, velocity=speed * self.velocity)
 
-        Args:
-            position: (J,) rad.
-            velocity: (J,) rad/s.
-            step_s: Length of one planned step.
+    def containing(self, *positions: Floats) -> Limits:
+        """Wide enough for an arm (J,) that stands outside: it may come back, but not go further."""
+        return dataclasses.replace(
+            self,
+            low=np.minimum(self.low, np.min(positions, axis=0)),
+            high=np.maximum(self.high, np.max(positions, axis=0)),
+        )
+
+    def for_curve(self, smoothing_s: float) -> Limits:
+        """What a curve must keep so that a controller keeps these limits.
+
+        The controller plays cubics through points of the curve's average, `POINTS_STEP_S` apart.
+        The average has a jerk of at most 2 a / w; by Peano's theorem such a cubic departs from it
+        by no more than jerk * h^3 / 96 in position and 0.0324 jerk * h^2 in velocity. Its
+        acceleration is the best linear one (in the sense of squares) on each piece, which exceeds
+        a bound on what it approximates by no more than 8/27 a h / w.
         """
-        way = velocity**2 / (2 * self.acceleration) + np.abs(velocity) * step_s / 2
-        return np.stack([position - way * (velocity < 0), position + way * (velocity > 0)])
-
-
-Reference = Callable[[float], tuple[Floats, Floats]]
+        h, w = POINTS_STEP_S, smoothing_s
+        # So slow a joint needs not all of its acceleration, and would feel the departure.
+        a = np.minimum(self.acceleration, 0.05 * self.velocity * w / (2 * 0.0324 * h * h))
+        a = a / (1 + min(8 / 27 * h / w, 2 / 3)) * (1 - 2 * _ROUNDING)
+        jerk = 2 * a / w
+        aside = jerk * h**3 / 96 + self.velocity * (_BRAKE_GRID_S / 2) + _ROUNDING
+        return dataclasses.replace(
+            self,
+            low=self.low + aside,
+            high=self.high - aside,
+            velocity=self.velocity - 0.0324 * jerk * h * h,
+            acceleration=a,
+        )
 
 
 def follow(
-    reference: Reference,
-    duration_s: float,
+    goals: tuple[Floats, Floats],
     start: tuple[Floats, Floats],
     limits: Limits,
-    step_s: float = 0.02,
+    step_s: float = POINTS_STEP_S,
+    settle_s: float = 1.0,
 ) -> tuple[Floats, Floats, Floats]:
     """Follow a reference as closely as the limits allow, and come to rest at its end.
 
     Args:
-        reference: Time since start in s -> position and velocity, (J,) each; must be finite.
-        duration_s: Length of the reference; its last position is then the goal.
+        goals: Positions rad and velocities rad/s of the reference, (M, J) each, row k at
+            ``(k + 1) * step_s``; the last position is then the goal.
         start: Position and velocity at time 0, (J,) each.
         limits: What may be used. A start outside of them is brought back, never further out.
         step_s: Length of one step.
+        settle_s: After the reference the goal is approached for so long; then the joints brake.
 
     Returns:
         Times (N,) s, positions (N, J), velocities (N, J); the first row is the start.
     """
+    steps = len(goals[0]) + round(settle_s / step_s)
+    # One joint after another in plain floats: far quicker than arrays of a few numbers.
+    paths = [
+        _follow_joint(reference, (float(start[0][j]), float(start[1][j])), bounds, step_s, steps)
+        for j, (reference, bounds) in enumerate(
+            zip(np.stack(goals, axis=-1).swapaxes(0, 1).tolist(), _bounds(limits), strict=True)
+        )
+    ]
+    length = max(len(path) for path in paths)
+    rows = np.array([path + path[-1:] * (length - len(path)) for path in paths]).swapaxes(0, 1)
+    positions, velocities = rows[..., 0], rows[..., 1]
+    times_s = step_s * np.arange(length)
+    ending_s, ending, slowing = brake((positions[-1], velocities[-1]), limits)
+    return (
+        np.concatenate([times_s, times_s[-1] + ending_s[1:]]),
+        np.concatenate([positions, ending[1:]]),
+        np.concatenate([velocities, slowing[1:]]),
+    )
+
+
+def brake(start: tuple[Floats, Floats], limits: Limits) -> tuple[Floats, Floats, Floats]:
+    """Come to rest as fast as the limits allow, each joint for itself; same returns as `follow`."""
     q, v = (np.array(part, dtype=np.float64) for part in start)
-    times, positions, velocities = [0.0], [q], [v]
-    for step in range(1, _MAX_STEPS):
-        time_s = step * step_s
-        goal, speed = reference(min(time_s, duration_s))
-        if time_s >= duration_s:
-            speed = np.zeros_like(v)
-        w = _next_velocity(q, v, goal, speed, limits, step_s)
-        q = q + (v + w) * (step_s / 2)
-        v = w
-        times.append(time_s)
-        positions.append(q)
-        velocities.append(v)
-        if time_s >= duration_s and not v.any() and _arrived(q, goal, limits, step_s):
+    # On a grid, since two points must not be so near that rounding looks like acceleration.
+    ticks = np.ceil(np.abs(v) / (limits.acceleration * (1 - _ROUNDING)) / _BRAKE_GRID_S)
+    stops_s = ticks * _BRAKE_GRID_S
+    times_s = np.unique(np.append(stops_s, 0.0))
+    gone_s = np.minimum(times_s[:, None], stops_s)
+    share = gone_s / np.maximum(stops_s, _BRAKE_GRID_S)
+    return times_s, q + v * gone_s * (1 - share / 2), np.where(gone_s < stops_s, v * (1 - share), 0)
+
+
+class _Bounds(NamedTuple):
+    """Limits of one joint: the same as `Limits`, less what rounding needs."""
+
+    low: float
+    high: float
+    top: float
+    a: float
+
+
+def _bounds(limits: Limits) -> list[_Bounds]:
+    rows = (limits.low, limits.high, limits.velocity, limits.acceleration)
+    return [
+        _Bounds(low, high, top * (1 - _ROUNDING), a * (1 - _ROUNDING))
+        for low, high, top, a in zip(*(row.tolist() for row in rows), strict=True)
+    ]
+
+
+def _follow_joint(
+    reference: list[list[float]], start: tuple[float, float], bounds: _Bounds, h: float, steps: int
+) -> list[tuple[float, float]]:
+    """(q, v) at every step until the joint rests at the end of the reference, or time is up."""
+    q, v = start
+    path = [start]
+    crawl = bounds.a * h * _CRAWL
+    last, goal = len(reference) - 1, reference[-1][0]
+    end = min(max(goal, bounds.low), bounds.high)
+    for step in range(steps):
+        there, speed = reference[step] if step < last else (goal, 0.0)
+        w = _next_velocity((q, v), (there, speed), bounds, h)
+        q, v = q + (v + w) * (h / 2), w
+        path.append((q, v))
+        if step >= last and v == 0 and _GAIN_PER_S * abs(end - q) <= crawl:
             break
-    return np.array(times), np.array(positions), np.array(velocities)
-
-
-def brake(
-    start: tuple[Floats, Floats], limits: Limits, step_s: float = 0.02
-) -> tuple[Floats, Floats, Floats]:
-    """Come to rest as fast as the limits allow; same returns as `follow`."""
-    q, v = (np.array(part, dtype=np.float64) for part in start)
-    rows = [(0.0, q, v)]
-    change = limits.acceleration * (step_s * (1 - _ROUNDING))
-    while v.any() and len(rows) < _MAX_STEPS:
-        w = np.sign(v) * np.maximum(np.abs(v) - change, 0.0)
-        q, v = q + (v + w) * (step_s / 2), w
-        rows.append((len(rows) * step_s, q, v))
-    times, positions, velocities = zip(*rows, strict=True)
-    return np.array(times), np.array(positions), np.array(velocities)
-
-
-def _arrived(q: Floats, goal: Floats, limits: Limits, step_s: float) -> bool:
-    """Near enough that `_next_velocity` would rest."""
-    inside = np.clip(goal, limits.low, limits.high)
-    crawl = limits.acceleration * step_s * _CRAWL
-    return bool((_GAIN_PER_S * np.abs(inside - q) <= crawl).all())
+    return path
 
 
 def _next_velocity(
-    q: Floats, v: Floats, goal: Floats, speed: Floats, limits: Limits, h: float
-) -> Floats:
-    """Velocity at the end of a step that brings q towards goal within all limits."""
-    a = limits.acceleration * (1 - _ROUNDING)
-    top = limits.velocity * (1 - _ROUNDING)
-    error = np.clip(goal, limits.low, limits.high) - (q + v * h / 2)
+    state: tuple[float, float], row: tuple[float, float], bounds: _Bounds, h: float
+) -> float:
+    """Velocity at the end of a step from (q, v) that goes on within all limits.
+
+    The row is where the reference will be then, and how fast.
+    """
+    (q, v), (goal, speed) = state, row
+    low, high, top, a = bounds
+    onward = q + v * h / 2
+    error = min(max(goal, low), high) - onward
     # Far away: the fastest approach that can still brake. Near: proportional, which cannot ring.
-    approach = np.minimum(_GAIN_PER_S * np.abs(error), np.sqrt(a * np.abs(error)))
-    wanted = speed + np.sign(error) * approach
+    approach = min(_GAIN_PER_S * abs(error), math.sqrt(a * abs(error)))
+    wanted = speed + math.copysign(approach, error)
     # A crawl that one step can end is ended, else the motion would creep for ever.
-    wanted = np.where((np.abs(wanted) <= a * h * _CRAWL) & (speed == 0), 0.0, wanted)
-    highest = np.minimum(_stoppable_speed(q, v, limits.high, a, h), top)
-    lowest = np.maximum(-_stoppable_speed(-q, -v, -limits.low, a, h), -top)
-    wanted = np.clip(wanted, np.minimum(lowest, highest), highest)
+    if speed == 0 and abs(wanted) <= a * h * _CRAWL:
+        wanted = 0.0
+    highest = min(_stoppable_speed(high - onward, a, h), top)
+    lowest = max(-_stoppable_speed(onward - low, a, h), -top)
+    wanted = min(max(wanted, min(lowest, highest)), highest)
     # Acceleration last: a start outside the limits is braked, never thrown back.
-    return np.asarray(np.clip(wanted, v - a * h, v + a * h))
+    return min(max(wanted, v - a * h), v + a * h)
 
 
-def _stoppable_speed(q: Floats, v: Floats, limit: Floats, a: Floats, h: float) -> Floats:
-    """Highest next velocity after which the joint can still stop before an upper limit."""
-    room = limit - _ROUNDING - q - v * h / 2
-    root = np.sqrt(np.maximum(h * h + 2 * room / a, 0.0))
-    return np.asarray(np.where(h * h + 2 * room / a >= 0, a * (root - h), -np.inf))
+def _stoppable_speed(room: float, a: float, h: float) -> float:
+    """Highest next velocity after which a joint can still stop within a distance."""
+    square = h * h + 2 * (room - _ROUNDING) / a
+    return a * (math.sqrt(square) - h) if square >= 0 else -math.inf

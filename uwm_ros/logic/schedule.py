@@ -6,6 +6,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+Value = float | npt.NDArray[np.float64]
+"""One number, or (n,) that belong together."""
+
 
 class Schedule:
     """The value that is in force at a moment: that of the newest action that is due."""
@@ -16,7 +19,13 @@ class Schedule:
         self._values = np.zeros(0)
 
     def replace(self, stamp_ns: int, period_ns: int, values: npt.NDArray[np.float64]) -> None:
-        """Forget the old values; value k (A,) is in force from `stamp_ns + k * period_ns` on."""
+        """Forget the old values; value k is in force from `stamp_ns + k * period_ns` on.
+
+        Args:
+            stamp_ns: When the first is due.
+            period_ns: Time between two.
+            values: (A,), or (A, n) for n that belong together.
+        """
         self._times_ns = stamp_ns + period_ns * np.arange(len(values), dtype=np.int64)
         self._values = np.array(values, dtype=np.float64)
 
@@ -24,10 +33,12 @@ class Schedule:
         """Forget all values: nothing is in force."""
         self._times_ns, self._values = self._times_ns[:0], self._values[:0]
 
-    def value_at(self, now_ns: int) -> float | None:
+    def value_at(self, now_ns: int) -> Value | None:
         """The value in force, or None before the first and without any."""
         k = int(np.searchsorted(self._times_ns, now_ns, side="right")) - 1
-        return float(self._values[k]) if k >= 0 else None
+        if k < 0:
+            return None
+        return self._values[k] if self._values.ndim > 1 else float(self._values[k])
 
 
 class Gate:
@@ -46,14 +57,14 @@ class Gate:
         """
         self._dead_band = dead_band
         self._resend_ns = round(resend_s * 1e9)
-        self._value: float | None = None
+        self._value: Value | None = None
         self._sent_ns = 0
 
-    def let_through(self, value: float, now_ns: int) -> bool:
+    def let_through(self, value: Value, now_ns: int) -> bool:
         """Whether to send `value` now; if so it counts as sent."""
         if (
             self._value is not None
-            and abs(value - self._value) <= self._dead_band
+            and np.max(np.abs(value - self._value)) <= self._dead_band
             and 0 <= now_ns - self._sent_ns < self._resend_ns
         ):
             return False

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stamped joint trajectories and the curve between their points.
 
-A joint trajectory controller plays points that carry velocities as cubics; `Trajectory.sample` is
-the same curve, so "where the plan is now" means what the controller does. Times are absolute
+A joint trajectory controller plays points that carry velocities as cubics; `Trajectory.samples` is
+the same curve, so "where the arm is to be now" means what the controller does. Times are absolute
 nanoseconds of the system clock.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from uwm_ros.logic.limits import Floats, Limits, brake
+
+Moments = npt.NDArray[np.int64]
 
 _NS = 1e9
 _STRETCHES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
@@ -32,7 +36,7 @@ class Trajectory:
         ValueError: If shapes disagree or times do not increase.
     """
 
-    times_ns: np.ndarray[tuple[int], np.dtype[np.int64]]
+    times_ns: Moments
     positions: Floats
     velocities: Floats
 
@@ -52,19 +56,61 @@ class Trajectory:
         """Moment of the last point, from which on the arm rests."""
         return int(self.times_ns[-1])
 
+    @cached_property
+    def _pieces(self) -> tuple[Floats, tuple[Floats, Floats, Floats, Floats]]:
+        """Lengths (N-1, 1) s of the segments, and their cubics' coefficients (N-1, J) each.
+
+        Over u in [0, 1]: c0 + c1 u + c2 u^2 + c3 u^3.
+        """
+        lengths_s = np.diff(self.times_ns).astype(np.float64)[:, None] / _NS
+        p0, p1 = self.positions[:-1], self.positions[1:]
+        m0, m1 = self.velocities[:-1] * lengths_s, self.velocities[1:] * lengths_s
+        step = p1 - p0
+        return lengths_s, (p0, m0, 3 * step - 2 * m0 - m1, m0 + m1 - 2 * step)
+
+    @cached_property
+    def _areas(self) -> Floats:
+        """Integral (N, J) rad s from the start to each point of the way left to the end."""
+        lengths_s, (c0, c1, c2, c3) = self._pieces
+        areas = np.zeros_like(self.positions)
+        whole = lengths_s * (c0 - self.positions[-1] + c1 / 2 + c2 / 3 + c3 / 4)
+        np.cumsum(whole, axis=0, out=areas[1:])
+        return areas
+
     def sample(self, moment_ns: int) -> tuple[Floats, Floats]:
         """Position (J,) rad and velocity (J,) rad/s at a moment; at rest outside."""
-        if moment_ns >= self.end_ns:
-            return self.positions[-1], np.zeros_like(self.positions[-1])
-        if moment_ns < self.start_ns:
-            return self.positions[0], np.zeros_like(self.positions[0])
-        i = int(np.searchsorted(self.times_ns, moment_ns, side="right")) - 1
-        length_s = float(self.times_ns[i + 1] - self.times_ns[i]) / _NS
-        u = float(moment_ns - self.times_ns[i]) / _NS / length_s
-        c0, c1, c2, c3 = _cubic(self, i, length_s)
-        position = c0 + u * (c1 + u * (c2 + u * c3))
-        velocity = (c1 + u * (2 * c2 + u * 3 * c3)) / length_s
-        return position, velocity
+        positions, velocities, _ = self.samples(np.array([moment_ns]))
+        return positions[0], velocities[0]
+
+    def samples(self, moments_ns: Moments) -> tuple[Floats, Floats, Floats]:
+        """The curve at many moments; at rest outside.
+
+        Args:
+            moments_ns: (M,) int64.
+
+        Returns:
+            Positions (M, J) rad, velocities (M, J) rad/s, and the integral (M, J) rad s of
+            position less last position since the start.
+        """
+        first, last = self.positions[0], self.positions[-1]
+        before_s = np.minimum(moments_ns - self.start_ns, 0).astype(np.float64)[:, None] / _NS
+        if len(self.times_ns) == 1:
+            at = np.broadcast_to(first, (len(moments_ns), len(first)))
+            return at, np.zeros_like(at), np.zeros_like(at)
+        lengths_s, cubics = self._pieces
+        i = np.clip(np.searchsorted(self.times_ns, moments_ns, "right") - 1, 0, len(lengths_s) - 1)
+        length_s = lengths_s[i]
+        offset_s = (moments_ns - self.times_ns[i]).astype(np.float64)[:, None] / _NS
+        u = np.clip(offset_s / length_s, 0.0, 1.0)
+        c0, c1, c2, c3 = (c[i] for c in cubics)
+        positions = c0 + u * (c1 + u * (c2 + u * c3))
+        velocities = (c1 + u * (2 * c2 + u * 3 * c3)) / length_s
+        way = u * (c0 - last + u * (c1 / 2 + u * (c2 / 3 + u * (c3 / 4))))
+        areas = self._areas[i] + length_s * way + before_s * (first - last)
+        ended = moments_ns >= self.end_ns
+        positions[ended] = last
+        velocities[ended | (moments_ns < self.start_ns)] = 0.0
+        return positions, velocities, areas
 
     def peaks(self) -> tuple[Floats, Floats, Floats, Floats]:
         """Lowest and highest position, highest speed and acceleration, (J,) each.
@@ -74,23 +120,24 @@ class Trajectory:
         """
         low, high = self.positions.min(axis=0), self.positions.max(axis=0)
         speed = np.abs(self.velocities).max(axis=0)
-        acceleration = np.zeros_like(speed)
-        for i in range(len(self.times_ns) - 1):
-            length_s = float(self.times_ns[i + 1] - self.times_ns[i]) / _NS
-            c0, c1, c2, c3 = _cubic(self, i, length_s)
-            ends = np.stack([2 * c2, 2 * c2 + 6 * c3]) / length_s**2
-            acceleration = np.maximum(acceleration, np.abs(ends).max(axis=0))
-            with np.errstate(divide="ignore", invalid="ignore"):
-                fastest = _inside(-c2 / (3 * c3))
-                root = np.sqrt(c2 * c2 - 3 * c1 * c3)
-                turns = [_inside((-c2 + s * root) / (3 * c3)) for s in (1, -1)]
-                turns.append(_inside(-c1 / (2 * c2)))
-            middle = np.abs(c1 + fastest * (2 * c2 + 3 * c3 * fastest)) / length_s
-            speed = np.maximum(speed, middle)
-            for u in turns:
-                there = c0 + u * (c1 + u * (c2 + u * c3))
-                low, high = np.minimum(low, there), np.maximum(high, there)
-        return low, high, speed, acceleration
+        if len(self.times_ns) == 1:
+            return low, high, speed, np.zeros_like(speed)
+        lengths_s, (c0, c1, c2, c3) = self._pieces
+        ends = np.maximum(np.abs(c2), np.abs(c2 + 3 * c3))
+        acceleration = (2 * ends / lengths_s**2).max(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # Both roots of the velocity without cancellation, also where the cubic is a parabola.
+            q = -(c2 + np.copysign(np.sqrt(c2 * c2 - 3 * c1 * c3), c2))
+            turns = _inside(np.stack([q / (3 * c3), c1 / q]))
+            fastest = _inside(-c2 / (3 * c3))
+        there = c0 + turns * (c1 + turns * (c2 + turns * c3))
+        middle = np.abs(c1 + fastest * (2 * c2 + 3 * c3 * fastest)) / lengths_s
+        return (
+            np.minimum(low, there.min(axis=(0, 1))),
+            np.maximum(high, there.max(axis=(0, 1))),
+            np.maximum(speed, middle.max(axis=0)),
+            acceleration,
+        )
 
     def violations(self, limits: Limits) -> list[str]:
         """What the curve breaks, one sentence per kind and worst joint; empty when nothing."""
@@ -110,7 +157,7 @@ class Trajectory:
 
 
 def through(
-    times_ns: np.ndarray[tuple[int], np.dtype[np.int64]],
+    times_ns: Moments,
     positions: Floats,
     first_velocity: Floats,
 ) -> Trajectory:
@@ -151,11 +198,7 @@ def ease_end(trajectory: Trajectory, limits: Limits) -> Trajectory:
 
 def stop(start: tuple[Floats, Floats], now_ns: int, limits: Limits) -> Trajectory:
     """A trajectory that comes to rest from a position and velocity as fast as the limits allow."""
-    times_s, positions, velocities = brake(start, limits)
-    if len(times_s) == 1:  # already at rest: two points, since one at `now` is past on arrival
-        times_s = np.array([0.0, 0.1])
-        positions, velocities = np.repeat(positions, 2, axis=0), np.repeat(velocities, 2, axis=0)
-    return from_seconds(now_ns, times_s, positions, velocities)
+    return from_seconds(now_ns, *brake(start, limits))
 
 
 def from_seconds(
@@ -164,15 +207,6 @@ def from_seconds(
     """A trajectory from times in seconds since `start_ns`."""
     times_ns = start_ns + np.round(times_s * _NS).astype(np.int64)
     return Trajectory(times_ns, positions, velocities)
-
-
-def _cubic(
-    trajectory: Trajectory, i: int, length_s: float
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Coefficients of segment i over u in [0, 1]."""
-    p0, p1 = trajectory.positions[i], trajectory.positions[i + 1]
-    m0, m1 = trajectory.velocities[i] * length_s, trajectory.velocities[i + 1] * length_s
-    return p0, m0, 3 * (p1 - p0) - 2 * m0 - m1, 2 * (p0 - p1) + m0 + m1
 
 
 def _inside(u: Floats) -> Floats:

@@ -1,43 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
 """The executor: action chunks in, judged commands out; starts without torch and holds alone.
 
-In: `policy/action_chunk` and the embodiment's joint states. Out: the embodiment's command topics
-(one stamped multi-point trajectory per chunk; single values at their due times), `executor/status`
-at 10 Hz and on change, `/diagnostics`. Services: `executor/run`, `executor/hold`, `executor/stop`
-(latched), `executor/reset`. Nothing is sent before `run`; on SIGTERM the arm is brought to rest.
+In: `policy/action_chunk`, `teleop/action_chunk` while a human drives, the embodiment's joint
+states, `policy/status`, `executor/stop_now` (any message on it stops), `joy` where a deadman button
+is asked for. Out: the embodiment's commands, `executor/status`, `executor/safety`,
+`executor/chunk_timing`, `/diagnostics`. Services: `executor/run` (also `executor/arm`), `hold`,
+`stop` (latched), `reset`, `recover` (the robot's own errors, on request only) and `take_over`.
+Nothing is sent before `run`; on SIGINT and SIGTERM the arm is brought to rest first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import time
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.node import Node
-from std_srvs.srv import Trigger
+from std_msgs.msg import Empty
 
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import DataError, UwmError
 from uwm_core.records import ActionChunk
-from uwm_ros.bridge.arm_state import ArmState
 from uwm_ros.bridge.chunks import to_chunk
-from uwm_ros.bridge.clock import now_ns, to_stamp
-from uwm_ros.bridge.commands import Commands
-from uwm_ros.bridge.diagnostics import Diagnostics, Level
+from uwm_ros.bridge.clock import now_ns
+from uwm_ros.bridge.driving import Driving
+from uwm_ros.bridge.executor_options import ExecutorOptions, SpeedScale
+from uwm_ros.bridge.executor_reports import Reports, Seen
+from uwm_ros.bridge.judging import Case, Judging
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import reliable
+from uwm_ros.bridge.realtime import take_precedence_of_process
 from uwm_ros.bridge.runtime import run_node
+from uwm_ros.bridge.services import serve_flag, serve_trigger
+from uwm_ros.bridge.watching import Watching
 from uwm_ros.logic.edges import EdgeLog
 from uwm_ros.logic.judge import Cause, Rules, Situation, Verdict, judge
 from uwm_ros.logic.machine import Status
-from uwm_ros.logic.trajectory import Trajectory, stop
+from uwm_ros.logic.watches import Periods
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
-from uwm_ros.msg import ExecutorStatus
 
-_TICK_S = 0.02
-_STATUS_TICKS = 5
-_GRAPH_TICKS = 25
-_FAREWELL_S = 0.5
+_STATUS_S = 0.1
+# A loop that paused longer than this does not go on as if nothing had been.
+_PAUSE_S = 0.1
+_CHUNKS = {"policy": "policy/action_chunk", "human": "teleop/action_chunk"}
 
 
 class ExecutorNode(Node):
@@ -57,26 +65,50 @@ class ExecutorNode(Node):
         self._embodiment = Embodiment.load(
             read.text("embodiment", "fr3_sim", "name of a bundled embodiment, or a path")
         )
-        self._autostart = read.flag("autostart", False, "run as soon as the arm is measured")
+        self._options = ExecutorOptions.read(read)
+        self._speed = SpeedScale(self)
         self._rules = Rules(self._embodiment)
+        self._rules.prepare()
         self._at = Status()
-        self._plan: Trajectory | None = None
-        self._playing: ActionChunk | None = None
-        self._newest: ActionChunk | None = None
-        self._sequence = 0
+        self._driver = self._options.driver
+        self._newest: tuple[ActionChunk, ActionChunkMessage] | None = None
+        self._played_ns = 0
         self._ticks = 0
-        self._stale_ticks = 0
         self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
-        self._commands = Commands(self, self._embodiment)
-        self._arm = ArmState(self, self._embodiment)
-        self._status = self.create_publisher(ExecutorStatus, "executor/status", reliable())
-        self._diagnostics = Diagnostics(self, self._embodiment.name)
-        self.create_subscription(
-            ActionChunkMessage, "policy/action_chunk", self._on_chunk, reliable(2)
-        )
-        for name in ("run", "hold", "stop", "reset"):
-            self.create_service(Trigger, f"executor/{name}", self._answer(getattr(self, name)))
-        self.create_timer(_TICK_S, self._tick)
+        self._periods = Periods(1.0 / self._options.rate_hz)
+        self._driving = Driving(self, self._rules, self._options)
+        self._watching = Watching(self, self._embodiment, self._options.deadman_button)
+        self._reports = Reports(self, self._embodiment.name)
+        self._judging = Judging(self, self._rules, self._judged, realtime=self._options.realtime)
+        self._listen()
+        self._serve()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0 / self._options.rate_hz, self._tick, clock=steady)
+
+    def close(self) -> None:
+        """Leave an arm at rest behind."""
+        self._judging.close()
+        if self._at.state == "running":
+            self._set(self._at.hold())
+        self._driving.farewell()
+
+    # What others say
+
+    def _listen(self) -> None:
+        for driver, topic in _CHUNKS.items():
+
+            def take(message: ActionChunkMessage, driver: str = driver) -> None:
+                if driver == self._driver:
+                    self._on_chunk(message)
+
+            self.create_subscription(ActionChunkMessage, topic, take, reliable(2))
+        self.create_subscription(Empty, "executor/stop_now", lambda _: self.stop(), reliable())
+
+    def _serve(self) -> None:
+        commands = {"run": self.run, "arm": self.run, "hold": self.hold, "stop": self.stop}
+        for name, command in (commands | {"reset": self.reset, "recover": self.recover}).items():
+            serve_trigger(self, f"executor/{name}", command, lambda: self._at.state)
+        serve_flag(self, "executor/take_over", self.take_over, lambda: self._driver)
 
     # Commands of the operator
 
@@ -89,17 +121,18 @@ class ExecutorNode(Node):
         status = self._at.run()
         if status is self._at:
             return
-        self._commands.check_alone()
-        situation = self._situation(plan=None)
-        if situation.measured_rad is None or situation.measured_age_s > self._arm.max_age_s:
-            why = f": {self._arm.trouble}" if self._arm.trouble else ""
-            raise UwmError(f"no fresh joint state on {self._arm.topic}{why}")
+        if trouble := self._driving.not_alone() or self._driving.trouble():
+            raise UwmError(trouble)
+        if trouble := self._watching.robot.trouble():
+            raise UwmError(f"not started: {trouble}")
+        measured_rad = self._watching.measured(now_ns(self))
+        situation = dataclasses.replace(self._situation(), plan=None)
         if self._newest is not None:
-            verdict = judge(self._newest, situation, self._rules)
+            verdict = judge(self._newest[0], situation, self._rules)
             if verdict.kind == "hold" and not verdict.cause.transient:
                 raise UwmError(f"not started: {verdict.reason}")
-        self._plan = self._playing = None
-        self._commands.forget()
+        self._driving.begin(measured_rad)
+        self._played_ns = 0
         self._set(status)
 
     def hold(self) -> None:
@@ -111,23 +144,36 @@ class ExecutorNode(Node):
         self._set(self._at.stop())
 
     def reset(self) -> None:
-        """Forget a stop or a hold.
+        """Forget a stop or a hold; commands end.
 
         Raises:
-            UwmError: If running.
+            UwmError: If running, or still on the way to rest.
         """
-        self._set(self._at.reset())
+        status = self._at.reset()
+        if self._driving.moving(now_ns(self)):
+            raise UwmError("still coming to rest: try again in a moment")
+        self._driving.release()
+        self._set(status)
 
-    def close(self) -> None:
-        """Leave an arm at rest behind."""
-        if self._at.state == "running":
-            self._set(self._at.hold())
-            self._commands.wait_until_sent(_FAREWELL_S)
+    def recover(self) -> None:
+        """Ask the robot to leave its reflex.
+
+        Raises:
+            UwmError: If running, or the robot cannot be asked.
+        """
+        self._at.reset()  # refuses where recovering would be refused too
+        self._watching.robot.recover()
+
+    def take_over(self, human: bool) -> None:
+        """Play a human's chunks from now on, or the policy's again; the plan goes on meanwhile."""
+        self._driver = "human" if human else "policy"
+        self._newest, self._played_ns = None, 0
+        self.get_logger().info(f"driven by {self._driver}")
 
     # Chunks
 
     def _on_chunk(self, message: ActionChunkMessage) -> None:
-        ours = self._embodiment.name
+        now, ours = now_ns(self), self._embodiment.name
         try:
             chunk = to_chunk(message)
         except DataError as error:
@@ -136,78 +182,104 @@ class ExecutorNode(Node):
         if message.embodiment not in ("", ours):
             self._trouble(Cause.NAMES, f"chunk is for {message.embodiment!r}, the arm is {ours!r}")
             return
-        self._newest = chunk
-        if not self._at.wants_chunks:
+        if not self._options.compensate_latency:
+            chunk = dataclasses.replace(chunk, stamp_ns=now)
+        self._newest = (chunk, message)
+        out_of_order = self._at.state == "running" and chunk.stamp_ns <= self._played_ns
+        if self._at.wants_chunks and not out_of_order and not self._forbidden(now):
+            self._submit(chunk, message, now)
+
+    def _submit(self, chunk: ActionChunk, message: ActionChunkMessage, arrived_ns: int) -> None:
+        lead_ns = self._judging.lead_ns
+        situation = dataclasses.replace(self._situation(), lead_ns=lead_ns)
+        case = Case(chunk, message, arrived_ns, situation, self._driving.version)
+        self._judging.submit(case)
+
+    def _judged(self, case: Case, verdict: Verdict) -> None:
+        """A verdict is there; the plan may have changed or gone on too far since."""
+        now = now_ns(self)
+        if not self._at.wants_chunks or self._newest is None:
             return
-        late = self._playing is not None and chunk.stamp_ns <= self._playing.stamp_ns
-        if late and self._at.state == "running":
-            return  # out of order: a newer one is being played
-        verdict = judge(chunk, self._situation(self._plan), self._rules)
+        late = now > case.situation.now_ns + case.situation.lead_ns
+        outdated = case.version != self._driving.version
+        if late or outdated:
+            if self._newest[1] is case.message:
+                self._submit(case.chunk, case.message, case.arrived_ns)
+            return
         if verdict.kind == "hold":
             self._trouble(verdict.cause, verdict.reason)
             return
-        self._play(chunk, verdict, int(message.sequence))
-
-    def _play(self, chunk: ActionChunk, verdict: Verdict, sequence: int) -> None:
+        self._driving.play(case, verdict, now)
+        self._played_ns = case.chunk.stamp_ns
+        self._reports.played(case, verdict)
         clipped = verdict.reason if verdict.kind == "clip" else ""
-        self._commands.play(chunk, verdict.trajectory, verdict.values)
-        self._plan = verdict.trajectory
-        self._playing, self._sequence = chunk, sequence
         self._edges.update("limits", bad=bool(clipped), text=clipped)
         self._set(self._at.played(clipped=clipped))
-        self._commands.send_due(now_ns(self))
-
-    def _come_to_rest(self) -> None:
-        """Replace what is left of the plan by a stop as fast as the limits allow."""
-        now = now_ns(self)
-        self._commands.drop_due()
-        if self._plan is not None and now < self._plan.end_ns:
-            self._plan = stop(self._plan.sample(now), now, self._rules.limits)
-            self._commands.move(self._plan)
 
     # Watching
 
     def _tick(self) -> None:
+        now = now_ns(self)
+        if self._ticks == 0 and self._options.realtime:
+            self.get_logger().info(f"runs with {take_precedence_of_process()}")
         self._ticks += 1
+        period_s = self._periods.tick(time.monotonic())
+        if period_s > _PAUSE_S and self._driving.moving(now - round(period_s * 1e9)):
+            self._driving.freeze(now)
+            self._trouble(Cause.PERIOD, f"the loop paused for {period_s:.2f} s")
+        if commanded := self._driving.tick(now, self._at.state == "running"):
+            self._reports.timing(*commanded)
         if self._at.state == "running":
-            self._commands.send_due(now_ns(self))
-            self._watch()
-        elif self._autostart and self._at.state == "idle":
+            if trouble := self._forbidden(now) or self._on_course(now):
+                self._trouble(*trouble)
+        elif self._options.autostart and self._at.state == "idle":
             self._start_by_itself()
-        if self._ticks % _STATUS_TICKS == 0:
+        if self._ticks % max(1, round(_STATUS_S * self._options.rate_hz)) == 0:
+            self._look_around()
             self._report()
 
-    def _watch(self) -> None:
-        """What may go wrong between two chunks."""
-        situation, playing = self._situation(self._plan), self._playing
-        stale = situation.measured_age_s > self._arm.max_age_s
-        # Twice in a row: after a pause of this process the message may wait behind the timer.
-        self._stale_ticks = self._stale_ticks + 1 if stale else 0
-        if self._stale_ticks > 1:
-            why = self._arm.trouble or f"joint state is {situation.measured_age_s:.2f} s old"
-            self._trouble(Cause.STALE_STATE, why)
-        if playing is not None:
-            age_s = (situation.now_ns - playing.stamp_ns) / 1e9
-            ended = self._plan is not None and situation.now_ns > self._plan.end_ns
-            if ended or age_s > self._rules.safety.max_chunk_age_s:
-                self._trouble(Cause.LATE_CHUNK, f"no new chunk; the last is {age_s:.2f} s old")
-        if self._ticks % _GRAPH_TICKS == 0:
-            try:
-                self._commands.check_alone()
-            except UwmError as error:
-                self._trouble(Cause.SECOND_PUBLISHER, str(error))
+    def _forbidden(self, now: int) -> tuple[Cause, str] | None:
+        return self._watching.forbids(now, self._driver)
+
+    def _on_course(self, now: int) -> tuple[Cause, str] | None:
+        """What may go wrong between two chunks of a running arm."""
+        if self._played_ns:
+            age_s = (now - self._played_ns) / 1e9
+            if not self._driving.moving(now) or age_s > self._rules.safety.max_chunk_age_s:
+                return Cause.LATE_CHUNK, f"no new chunk; the last is {age_s:.2f} s old"
+        error_rad = self._driving.track(self._watching.arm.at(now)[0], now)
+        if error_rad > self._rules.safety.tracking_tolerance_rad:
+            return Cause.TRACKING, f"the arm is {error_rad:.2f} rad from its plan: is it blocked?"
+        return None
+
+    def _look_around(self) -> None:
+        """The graph is looked at less often: it costs."""
+        if self._at.state != "running":
+            return
+        if trouble := self._driving.not_alone():
+            self._trouble(Cause.SECOND_PUBLISHER, trouble)
+        elif trouble := self._driving.trouble():
+            self._trouble(Cause.CONTROLLER, trouble)
 
     def _start_by_itself(self) -> None:
+        trouble = ""
         try:
             self.run()
-            self._edges.update("autostart", bad=False)
         except UwmError as error:
-            self._edges.update("autostart", bad=True, text=f"waiting to run: {error}")
+            trouble = f"waiting to run: {error}"
+        self._edges.update("autostart", bad=bool(trouble), text=trouble)
 
-    def _situation(self, plan: Trajectory | None) -> Situation:
+    def _situation(self) -> Situation:
         now = now_ns(self)
-        rad, age_s = self._arm.at(now)
-        return Situation(now_ns=now, measured_rad=rad, measured_age_s=age_s, plan=plan)
+        rad, age_s = self._watching.arm.at(now)
+        return Situation(
+            now_ns=now,
+            measured_rad=rad,
+            measured_age_s=age_s,
+            plan=self._driving.plan,
+            join=self._options.join,
+            speed_scale=self._speed.value,
+        )
 
     # State
 
@@ -218,43 +290,26 @@ class ExecutorNode(Node):
         """Take a new state; leaving `running` brings the arm to rest."""
         before, self._at = self._at, status
         if before.state == "running" and status.state != "running":
-            self._stale_ticks = 0
-            self._come_to_rest()
+            give_way = status.cause in (Cause.TRACKING, Cause.ROBOT)
+            now = now_ns(self)
+            self._driving.rest(now, towards=self._watching.arm.at(now)[0] if give_way else None)
         if before.state != status.state:
             self.get_logger().info(f"{before.state} -> {status.state}. {status.reason}".rstrip())
         if (before.state, before.reason) != (status.state, status.reason):
             self._report()
 
     def _report(self) -> None:
-        now, at, playing = now_ns(self), self._at, self._playing
-        _, age_s = self._arm.at(now)
-        status = ExecutorStatus(
-            state=at.state,
-            reason=at.reason,
-            chunk_sequence=self._sequence,
-            chunk_age_s=(now - playing.stamp_ns) / 1e9 if playing is not None else -1.0,
-            observation_age_s=age_s if np.isfinite(age_s) else -1.0,
-            holds=at.holds,
-            clipped=at.clipped,
+        now = now_ns(self)
+        seen = Seen(
+            driver=self._driver,
+            speed_scale=self._speed.value,
+            deadman=self._watching.deadman(now),
+            state_age_s=self._watching.arm.at(now)[1],
+            tracking_error_rad=self._driving.tracking_error_rad,
+            rate_hz=self._periods.rate_hz if self._driving.streaming else 0.0,
+            period_error_p99_s=self._periods.error_p99_s,
         )
-        status.header.stamp = to_stamp(now)
-        self._status.publish(status)
-        trouble = at.state == "holding" and at.cause is not Cause.OPERATOR
-        level = Level.ERROR if trouble else Level.WARN if at.reason else Level.OK
-        values = {"state": at.state, "cause": at.cause.value, "holds": at.holds}
-        self._diagnostics.update(level, at.reason or at.state, values | {"clipped": at.clipped})
-
-    def _answer(self, command: Callable[[], None]) -> Callable[[Any, Any], Any]:
-        def answer(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-            try:
-                command()
-                response.success, response.message = True, self._at.state
-            except UwmError as error:
-                response.success, response.message = False, str(error)
-                self.get_logger().warning(str(error))
-            return response
-
-        return answer
+        self._reports.publish(self._at, now, seen)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

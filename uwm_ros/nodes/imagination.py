@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The imagination: what the cameras will show when the chunk that drives has been played.
 
+A lifecycle node: configure loads the checkpoint and warms it up, activate listens and imagines.
+
 In: cameras, states, `policy/action_chunk`. Out: `imagination/<camera>/image`, stamped with the
 moment that is predicted, so that it can be laid beside what the camera then sees; `/diagnostics`.
 It looks at the observation that the chunk answered, resampled at the chunk's own stamp. Forward
@@ -11,9 +13,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rclpy.node import Node
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Image
 
 from uwm_core.data.stream_buffer import Absent
@@ -33,22 +35,25 @@ from uwm_ros.logic.latency import Latency
 from uwm_ros.logic.worker import LatestWorker
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
 
+if TYPE_CHECKING:
+    from uwm_core.policy import Policy
+
 _NICENESS = 10
 _REPORT_S = 1.0
 
 
-class ImaginationNode(Node):
+class ImaginationNode(LifecycleNode):
     """Imagines; see the module."""
 
     def __init__(self, load: Load = load_policy, **options: Any) -> None:
-        """Load the checkpoint and listen for chunks.
+        """Read the parameters; nothing is loaded before configure.
 
         Args:
             load: Makes the policy from its options.
-            **options: Passed to `rclpy.node.Node`.
+            **options: Passed to `rclpy.lifecycle.LifecycleNode`.
 
         Raises:
-            UwmError: If a parameter, the embodiment or the checkpoint is not usable.
+            UwmError: If a parameter or the embodiment is not usable.
         """
         super().__init__("imagination", **options)
         read = Parameters(self)
@@ -57,32 +62,99 @@ class ImaginationNode(Node):
         )
         self._every_n = read.integer("every_n", 1, "imagine every n-th chunk", 1, 1000)
         self._seed = read.integer("seed", 0, "of the sampler's noise; -1: another one every time")
-        self._policy = ready_policy(load, ModelOptions.read(read), self._embodiment)
+        self._model = ModelOptions.read(read)
+        self._load = load
+        self._policy: Policy | None = None
+        self._observing: Observing | None = None
+        self._worker: LatestWorker[ActionChunk] | None = None
+        self._chunks: Any = None
         self._images = {
             camera: self.create_publisher(Image, f"imagination/{camera}/image", reliable(2))
             for camera in self._embodiment.camera_names
         }
         self._latency = Latency()
         self._count = 0
-        self._reason = ""
+        self._label, self._reason, self._failed_why = "unconfigured", "", ""
         self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
         self._diagnostics = Diagnostics(self, self._embodiment.name)
-        self._observing = Observing(self, self._embodiment, self._policy.window.history)
-        self._worker: LatestWorker[ActionChunk] = LatestWorker(
-            self._imagine, self._failed, name="imagination", niceness=_NICENESS
-        )
-        self.create_subscription(
-            ActionChunkMessage, "policy/action_chunk", self._on_chunk, reliable(2)
-        )
         self.create_timer(_REPORT_S, self._report)
+        self._first: Any = None
+        if read.flag("autostart", False, "configure and activate without being asked"):
+            self._first = self.create_timer(0.0, self._start_by_itself)
 
     def close(self) -> None:
         """Stop imagining before the context goes."""
-        self._worker.close()
+        self._stop()
+
+    # Lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the checkpoint and answer once about nothing."""
+        self._failed_why = ""
+        try:
+            self._policy = ready_policy(self._load, self._model, self._embodiment)
+        except Exception as error:  # a lifecycle node answers failure, whatever it was
+            expected = isinstance(error, UwmError)
+            self._failed_why = str(error) if expected else f"{type(error).__name__}: {error}"
+            self.get_logger().error(f"not configured: {self._failed_why}")
+            self._report()
+            return TransitionCallbackReturn.FAILURE
+        self._label = "inactive"
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen and imagine."""
+        assert self._policy is not None
+        self._observing = Observing(self, self._embodiment, self._policy.window.history)
+        self._worker = LatestWorker(
+            self._imagine, self._failed, name="imagination", niceness=_NICENESS
+        )
+        self._chunks = self.create_subscription(
+            ActionChunkMessage, "policy/action_chunk", self._on_chunk, reliable(2)
+        )
+        self._label = "active"
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop imagining."""
+        self._stop()
+        self._label, self._reason = "inactive", ""
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget the checkpoint."""
+        self._policy = None
+        self._label = "unconfigured"
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop whatever runs."""
+        self._stop()
+        self._policy = None
+        self._label = "finalized"
+        return super().on_shutdown(state)
+
+    def _start_by_itself(self) -> None:
+        """Configure and activate; where that fails, the process ends with the reason."""
+        self.destroy_timer(self._first)
+        for trigger in (self.trigger_configure, self.trigger_activate):
+            if trigger() != TransitionCallbackReturn.SUCCESS:
+                raise UwmError(self._failed_why or "could not be activated")
+
+    def _stop(self) -> None:
+        if self._chunks is not None:
+            self.destroy_subscription(self._chunks)
+        if self._worker is not None:
+            self._worker.close()
+        if self._observing is not None:
+            self._observing.close()
+        self._chunks = self._worker = self._observing = None
+
+    # Imagining
 
     def _on_chunk(self, message: ActionChunkMessage) -> None:
         self._count += 1
-        if self._count % self._every_n:
+        if self._worker is None or self._count % self._every_n:
             return
         try:
             self._worker.submit(to_chunk(message))
@@ -91,14 +163,17 @@ class ImaginationNode(Node):
 
     def _imagine(self, chunk: ActionChunk) -> None:
         """Images after one chunk; on the worker's thread."""
+        policy, observing = self._policy, self._observing
+        if policy is None or observing is None:
+            return
         begin_s = time.perf_counter()
         try:
-            observation = self._observing.buffer.observation(chunk.stamp_ns)
+            observation = observing.buffer.observation(chunk.stamp_ns)
         except Absent as absent:
             self._say(str(absent))
             return
         seed = None if self._seed < 0 else self._seed
-        future = self._policy.imagine(observation, chunk, seed=seed)
+        future = policy.imagine(observation, chunk, seed=seed)
         for camera, images in future.images.items():
             for stamp_ns, image in zip(future.stamps_ns, images, strict=True):
                 self._images[camera].publish(to_image(image, int(stamp_ns), camera))
@@ -115,12 +190,12 @@ class ImaginationNode(Node):
     def _report(self) -> None:
         values = {
             "chunks": self._count,
-            "skipped": self._worker.replaced,
+            "skipped": 0 if self._worker is None else self._worker.replaced,
             "inference p50 s": f"{self._latency.percentile_s(50):.3f}",
             "inference p95 s": f"{self._latency.percentile_s(95):.3f}",
         }
-        level = Level.WARN if self._reason else Level.OK
-        self._diagnostics.update(level, self._reason or "ok", values)
+        level = Level.ERROR if self._failed_why else Level.WARN if self._reason else Level.OK
+        self._diagnostics.update(level, self._failed_why or self._reason or self._label, values)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

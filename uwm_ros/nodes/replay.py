@@ -28,6 +28,7 @@ from uwm_core.errors import UwmError
 from uwm_ros.bridge.arm_state import ArmState
 from uwm_ros.bridge.chunks import to_message
 from uwm_ros.bridge.clock import now_ns
+from uwm_ros.bridge.diagnostics import Diagnostics, Level
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import reliable
 from uwm_ros.bridge.runtime import run_node
@@ -63,10 +64,11 @@ class ReplayNode(Node):
         self._replay = _read(place, number, self._embodiment)
         self._arm = ArmState(self, self._embodiment)
         self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
-        self._refused = False
+        self._refused, self._trouble = False, ""
         self._start_ns: int | None = None
         self._ran = False
         self._ticks = 0
+        self._diagnostics = Diagnostics(self, self._embodiment.name)
         self._chunks = self.create_publisher(ActionChunkMessage, "policy/action_chunk", reliable(2))
         latched = reliable(1)
         latched.durability = DurabilityPolicy.TRANSIENT_LOCAL
@@ -101,14 +103,22 @@ class ReplayNode(Node):
         if why := self._replay.far(measured):
             self.get_logger().error(f"not started: {why}")
             self._say({"outcome": "refused", "reason": why})
-            self._refused = True
+            self._refused, self._trouble = True, f"not started: {why}"
             self._hold.call_async(Trigger.Request())
             return
         self._start_ns, self._ran, self._ticks = now + LEAD_NS, False, 0
+        self._trouble = ""
         self._replay.forget()
         self.get_logger().info("started")
 
     def _tick(self) -> None:
+        self._play()
+        state = "waiting for executor/run" if self._start_ns is None else "playing"
+        level = Level.ERROR if self._trouble else Level.WARN if self._edges.bad else Level.OK
+        why = self._trouble or self._edges.trouble
+        self._diagnostics.update(level, why or state, {"steps": self._replay.steps, "state": state})
+
+    def _play(self) -> None:
         if self._start_ns is None:
             return
         now = now_ns(self)
@@ -129,11 +139,12 @@ class ReplayNode(Node):
     def _end(self, trouble: str) -> None:
         """Say how it went, and wait for the next run."""
         self._start_ns = None
+        self._trouble = f"broken off, {trouble}" if trouble else ""
         tracking = self._replay.tracking()
         outcome = "broken off" if trouble else "played"
         self._say({"outcome": outcome, "reason": trouble, **dataclasses.asdict(tracking)})
         if trouble:
-            self.get_logger().error(f"broken off, {trouble}; until then {tracking}")
+            self.get_logger().error(f"{self._trouble}; until then {tracking}")
         else:
             self.get_logger().info(f"played; {tracking}")
 

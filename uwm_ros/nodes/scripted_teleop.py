@@ -30,6 +30,7 @@ from uwm_core.embodiment import ActionChannel, Embodiment, Vector
 from uwm_core.errors import UwmError
 from uwm_core.sim import fr3
 from uwm_ros.bridge.clock import now_ns, to_duration, to_stamp
+from uwm_ros.bridge.diagnostics import Diagnostics, Level
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import MatchedSubscription, reliable
 from uwm_ros.bridge.runtime import run_node
@@ -68,6 +69,8 @@ class ScriptedTeleop(Node):
         self.add_on_set_parameters_callback(lambda changed: self._check(changed, fail=False))
         self._embodiment = Embodiment.load(name)
         self._pilot: Pilot | None = None
+        self._trouble = ""
+        self._diagnostics = Diagnostics(self, self._embodiment.name)
         self._lead = to_duration(round(self._lead_s * 1e9))
         self._arm, self._hand = self._action_channels()
         self._joints: JointReading | None = None
@@ -85,6 +88,12 @@ class ScriptedTeleop(Node):
         self.create_timer(1.0 / rate_hz, self._act, clock=steady)
 
     def _act(self) -> None:
+        self._steer()
+        state = "steering" if self._pilot else "waiting for scripted_teleop/start"
+        level = Level.ERROR if self._trouble else Level.OK
+        self._diagnostics.update(level, self._trouble or state, {"state": state})
+
+    def _steer(self) -> None:
         """Publish one label and one command, if an attempt runs."""
         if self._pilot is None or self._task is None or self._joints is None:
             return
@@ -107,9 +116,8 @@ class ScriptedTeleop(Node):
             self._stale_since_ns = moment_ns
         elif moment_ns - self._stale_since_ns > _SILENT_NS:
             self._pilot = None
-            self.get_logger().error(
-                "stopped: no joint states for 1 s; call scripted_teleop/start again"
-            )
+            self._trouble = "stopped: no joint states for 1 s; call scripted_teleop/start again"
+            self.get_logger().error(self._trouble)
 
     def _publish(self, order: Order, moment_ns: int) -> None:
         label = JointState(name=list(fr3.ARM_JOINTS), position=order.label_rad.tolist())
@@ -148,6 +156,7 @@ class ScriptedTeleop(Node):
             lead_s=self._lead_s,
         )
         self._pilot, self._stale_since_ns = Pilot(config, now), None
+        self._trouble = ""
         response.message = f"{config.mode}, seed {config.seed}"
         self.get_logger().info(f"started: {response.message}")
         return response

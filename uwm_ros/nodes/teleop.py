@@ -2,7 +2,7 @@
 """Teleoperation by a person: Twist and Joy in, short action chunks out, never a command.
 
 In: `spacenav/twist` (deflections of -1 to 1, linear then angular), `joy` (deadman, gripper, axes by
-choice), joint states, `executor/status`. Out: `policy/action_chunk`, at 20 Hz, so that the executor
+choice), joint states, `executor/safety`. Out: `teleop/action_chunk`, at 20 Hz, so that the executor
 and its limits have the last word as they have over a policy; and the label on the embodiment's
 action topics, as a leader arm would. While the executor does not run, the leader stands where the
 arm is measured: every start is from there. A device that falls silent, or a released deadman, lets
@@ -29,6 +29,7 @@ from uwm_core.records import ActionChunk
 from uwm_ros.bridge.arm_state import ArmState
 from uwm_ros.bridge.chunks import to_message
 from uwm_ros.bridge.clock import now_ns
+from uwm_ros.bridge.diagnostics import Diagnostics, Level
 from uwm_ros.bridge.labels import Labels
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import MatchedSubscription, reliable
@@ -38,7 +39,7 @@ from uwm_ros.logic.hand_drive import FRAMES, DriveConfig, Leader, Wishes, parse_
 from uwm_ros.logic.judge import Rules
 from uwm_ros.logic.limits import Floats
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
-from uwm_ros.msg import ExecutorStatus
+from uwm_ros.msg import SafetyStatus
 
 # The executor speaks at 10 Hz; one that is silent for longer does not run for all we know.
 _SILENT_NS = 1_000_000_000
@@ -67,17 +68,24 @@ class Teleop(Node):
         self._wishes = Wishes(config)
         self._leader = Leader(self._embodiment, config.frame)
         self._arm = ArmState(self, self._embodiment)
-        self._status: tuple[str, int] = ("", 0)
+        self._status: tuple[str, str, int] = ("", "", 0)
         self._wanted: dict[str, float | None] = dict.fromkeys(self._rules.scalars.values())
         self._moved_ns: int | None = None
         self._sequence = 0
         self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
+        self._diagnostics = Diagnostics(self, self._embodiment.name)
         self._labels = Labels(self, self._embodiment)
-        self._chunks = self.create_publisher(ActionChunkMessage, "policy/action_chunk", reliable(2))
+        self._chunks = self.create_publisher(ActionChunkMessage, "teleop/action_chunk", reliable(2))
         self._subscribe()
         self.create_timer(1.0 / rate_hz, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _tick(self) -> None:
+        self._lead()
+        trouble = self._edges.trouble
+        values = {"chunks": self._sequence, "executor": self._status[0] or "not heard"}
+        self._diagnostics.update(Level.WARN if trouble else Level.OK, trouble or "ok", values)
+
+    def _lead(self) -> None:
         """Move the leader, say where it will be and where it is."""
         now = now_ns(self)
         measured, age_s = self._arm.at(now)
@@ -91,8 +99,10 @@ class Teleop(Node):
         if self._moved_ns is None or not self._runs(now):
             self._leader.place(measured)
             if wish.any():
-                state = self._status[0] or "silent"
-                text = f"executor is {state}, nothing moves: call executor/run"
+                state, driver, _ = self._status
+                text = f"executor is {state or 'silent'}, nothing moves: call executor/run"
+                if state == "running":
+                    text = f"driven by the {driver}, nothing moves: call executor/take_over"
                 self._edges.update("executor", bad=True, text=text)
         else:
             self._edges.update("executor", bad=False)
@@ -115,13 +125,13 @@ class Teleop(Node):
         self._labels.publish(dict(zip(names, actions[0], strict=True)), now)
 
     def _runs(self, now: int) -> bool:
-        state, seen_ns = self._status
-        return state == "running" and now - seen_ns <= _SILENT_NS
+        state, driver, seen_ns = self._status
+        return state == "running" and driver == "human" and now - seen_ns <= _SILENT_NS
 
     def _subscribe(self) -> None:
         self.create_subscription(Twist, "spacenav/twist", self._on_twist, reliable())
         self.create_subscription(Joy, "joy", self._on_joy, reliable())
-        self.create_subscription(ExecutorStatus, "executor/status", self._on_status, reliable())
+        self.create_subscription(SafetyStatus, "executor/safety", self._on_safety, reliable())
         for key, name in self._rules.scalars.items():
             spec = self._embodiment.state.get(key)
             if spec is not None:
@@ -156,8 +166,8 @@ class Teleop(Node):
             is_open = value is None or value > widest / 2
             self._wanted[name] = 0.0 if is_open else widest
 
-    def _on_status(self, message: ExecutorStatus) -> None:
-        self._status = (str(message.state), now_ns(self))
+    def _on_safety(self, message: SafetyStatus) -> None:
+        self._status = (str(message.state), str(message.driver), now_ns(self))
 
 
 def _config(read: Parameters) -> DriveConfig:

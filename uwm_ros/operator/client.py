@@ -53,8 +53,12 @@ class Operator:
         kind: type,
         also: Callable[[Any], None] | None = None,
         depth: int = 10,
-    ) -> None:
-        """Keep the newest message of ``topic`` in ``newest``; hand each one to ``also``."""
+    ) -> Any:
+        """Keep the newest message of ``topic`` in ``newest``; hand each one to ``also``.
+
+        Returns:
+            The subscription, for whoever wants to end it.
+        """
 
         def receive(msg: Any) -> None:
             if also is not None:
@@ -63,7 +67,7 @@ class Operator:
                 self.newest[topic] = msg
                 self._changed.notify_all()
 
-        self.node.create_subscription(kind, topic, receive, QoSProfile(depth=depth))
+        return self.node.create_subscription(kind, topic, receive, QoSProfile(depth=depth))
 
     def forget(self, topic: str) -> None:
         """Drop the newest message of ``topic``, so that a wait sees only what comes after."""

@@ -6,7 +6,7 @@ import torch
 
 from uwm_core.config import DiffusionConfig
 from uwm_core.diffusion.modes import MODES, Pair, Role, mode
-from uwm_core.diffusion.sampler import sample
+from uwm_core.diffusion.sampler import Known, sample
 from uwm_core.diffusion.schedule import make_schedule, velocity_towards
 from uwm_core.errors import UnknownNameError
 
@@ -132,3 +132,87 @@ def test_published_schedule_agrees_with_diffusers(steps, clip):
 def test_unknown_mode_is_named_with_a_suggestion():
     with pytest.raises(UnknownNameError, match="Did you mean 'policy'"):
         mode("polcy")
+
+
+WEIGHT = torch.tensor([1.0, 0.6, 0.0])
+OBJECTIVES = pytest.mark.parametrize("config", [FLOW, EPSILON], ids=["flow", "epsilon"])
+
+
+def known_walk(config, known, mode_name="policy", steps=4, seen=None):
+    """A walk of a made-up network, in which actions and next observation depend on each other."""
+    generator = torch.Generator().manual_seed(3)
+    start = Pair(*(torch.randn(2, 3, 4, generator=generator) for _ in range(2)))
+
+    def ask(index, now):
+        if seen is not None:
+            seen.append(now.action)
+        mixed = torch.sin(now.action + 0.3 * now.next_obs + now.action.mean(1, keepdim=True))
+        return Pair(mixed, mixed.flip(1))
+
+    return start, sample(make_schedule(config), MODES[mode_name], start, ask, steps, known)
+
+
+@OBJECTIVES
+@pytest.mark.parametrize("name", ["policy", "joint"])
+def test_known_actions_come_back_exactly_and_where_nothing_is_known_no_bit_changes(config, name):
+    value = torch.randn(2, 3, 4)
+    _, free = known_walk(config, None, name)
+    _, nothing = known_walk(config, Known(value, torch.zeros(3)), name)
+    assert all(torch.equal(one, two) for one, two in zip(free, nothing, strict=True))
+    _, end = known_walk(config, Known(value, WEIGHT), name)
+    assert torch.equal(end.action[:, 0], value[:, 0])
+    assert not torch.equal(end.action[:, 2], free.action[:, 2])  # the rest answers to it
+
+
+@OBJECTIVES
+def test_a_known_action_walks_at_the_noise_of_its_step(config):
+    value, seen = torch.randn(2, 3, 4), []
+    start, _ = known_walk(config, Known(value, WEIGHT), steps=4, seen=seen)
+    schedule = make_schedule(config)
+    for time, action in zip(schedule.walk(4), seen, strict=True):
+        expected = schedule.add_noise(value, start.action, time.expand(2))
+        assert torch.equal(action[:, 0], expected[:, 0])
+
+
+@OBJECTIVES
+@pytest.mark.parametrize("steps", [1, 4, 10])
+def test_a_soft_weight_lies_between_the_answer_and_what_is_known(config, steps):
+    """The perfect network of one data point answers with it whatever the others are."""
+    schedule, answer = exact_answers(config, POINT.action, steps)
+    start = Pair(torch.randn(2, 3, 4), torch.randn(2, 5))
+    known = Known(torch.randn(2, 3, 4), WEIGHT)
+    end = sample(
+        schedule,
+        MODES["policy"],
+        start,
+        lambda k, now: Pair(answer(k, now.action), None),
+        steps,
+        known,
+    )
+    weight = WEIGHT[:, None]
+    expected = weight * known.value + (1 - weight) * POINT.action
+    torch.testing.assert_close(end.action, expected, atol=1e-5, rtol=0)
+
+
+def test_what_is_free_joins_what_is_known():
+    """Data whose actions are all one number of N(0, 1): the perfect network in closed form."""
+    rows, steps = 6, 20
+    schedule = make_schedule(FLOW)
+    times = schedule.walk(steps)
+    same = torch.ones(rows, rows)
+
+    def ask(index, now):
+        t = float(times[index])
+        spread = (1 - t) ** 2 * same + t**2 * torch.eye(rows)
+        clean = (1 - t) * same @ torch.linalg.solve(spread, now.action)
+        return Pair(velocity_towards(clean, now.action, t), None)
+
+    start = Pair(torch.randn(500, rows, 1), torch.zeros(1))
+    value = torch.full((500, rows, 1), 1.5)
+    weight = torch.tensor([1.0, 1, 1, 0, 0, 0])
+    free = sample(schedule, MODES["policy"], start, ask, steps)
+    end = sample(schedule, MODES["policy"], start, ask, steps, Known(value, weight))
+    assert abs(free.action.mean()) < 0.2
+    rest = end.action[:, 3:]
+    assert rest.mean() == pytest.approx(1.5, abs=0.25)
+    assert rest.std() < 0.3 * free.action.std()

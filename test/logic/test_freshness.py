@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Laws of the watch over an observation's streams, on messages as they come from the wire."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from uwm_ros.logic.freshness import Freshness
+
+NS = 1_000_000_000
+MS = 1_000_000
+
+
+class Streams:
+    """Plays an undisturbed robot into the watch, with one thing wrong from a moment on."""
+
+    def __init__(self, bags, embodiment):
+        self.bags, self.embodiment = bags, embodiment
+        self.watch = Freshness(embodiment)
+        self.now = bags.START_NS
+        self.pictures = itertools.count()
+
+    def play(self, seconds, *, silent=(), frozen=(), ahead_ns=0, still=False):
+        """Advance at 200 Hz; the reason of each look (every 20 ms)."""
+        reasons = []
+        for k in range(round(seconds * 200)):
+            self.now += 5 * MS
+            stamp = self.now - 2 * MS
+            for key, spec in self.embodiment.observation_streams.items():
+                if key in silent or (key.startswith("camera/") and k % 6):
+                    continue
+                shifted = stamp + (ahead_ns if key == "camera/front" else 0)
+                if key.startswith("camera/"):
+                    index = 0 if key in frozen else next(self.pictures)
+                    message = self.bags.image_msg(self.bags.picture(index), shifted)
+                else:
+                    moment = self.bags.START_NS if still else stamp
+                    arm = self.bags.joints_at(moment) * (1 + (0 if still else k * 0.002))
+                    value = arm if key == "state/joint_pos" else np.full(2, 0.02)
+                    message = self.bags.joint_msg(spec.names, value, shifted)
+                self.watch.saw(key, message, self.now)
+            if k % 4 == 0:
+                reasons.append((self.now, self.watch.trouble(self.now)))
+        return reasons
+
+
+@pytest.fixture
+def streams(bags, embodiment):
+    streams = Streams(bags, embodiment)
+    streams.play(0.3)
+    return streams
+
+
+def test_an_undisturbed_robot_is_fresh_all_the_time(streams):
+    assert {reason for _, reason in streams.play(2.0)} == {""}
+
+
+def test_before_the_first_message_the_missing_topic_is_named(embodiment):
+    topics = {spec.topic for spec in embodiment.observation_streams.values()}
+    assert any(topic in Freshness(embodiment).trouble(NS) for topic in topics)
+
+
+@pytest.mark.parametrize("key", ["camera/front", "camera/wrist", "state/joint_pos"])
+def test_a_silent_stream_is_named_as_soon_as_it_is_too_old(streams, key):
+    begin = streams.now
+    spec = streams.embodiment.observation_streams[key]
+    found = next((now, why) for now, why in streams.play(1.0, silent={key}) if why)
+    assert spec.topic in found[1] and "silent" in found[1]
+    assert spec.max_age_s - 0.04 < (found[0] - begin) / NS < spec.max_age_s + 0.05
+    assert streams.play(0.5)[-1][1] == ""
+
+
+def test_a_frozen_camera_is_named_while_the_arm_moves_and_not_while_it_rests(streams):
+    streams.play(0.1, still=True)
+    assert {why for _, why in streams.play(1.0, frozen={"camera/wrist"}, still=True)} == {""}
+    streams.play(0.3)
+    begin = streams.now
+    found = next((t, why) for t, why in streams.play(1.0, frozen={"camera/wrist"}) if why)
+    assert "wrist" in found[1] and "same picture" in found[1]
+    assert (found[0] - begin) / NS < 0.25
+
+
+@pytest.mark.parametrize(("hours", "word"), [(1, "future"), (-1, "after its stamp")])
+def test_stamps_of_another_hour_are_named(streams, hours, word):
+    reasons = [why for _, why in streams.play(0.2, ahead_ns=hours * 3600 * NS) if why]
+    assert reasons
+    assert all("front" in why and word in why for why in reasons)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the hand gets somewhere: joint velocities for a twist, joints for a pose, near where it is.
+
+Damped least squares: damping grows as a direction is lost, so the answer is exact far from singular
+poses and slow near them, never a jump. What is redundant drifts to the arm's home.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from uwm_core.data.rotations import turn_of
+from uwm_core.kinematics.model import ArmModel, Floats
+
+# Damping at a singular pose (m and rad per rad), and the manipulability below which it begins.
+_DAMPING = 0.1
+_SINGULAR = 0.02
+_DRIFT_PER_S = 0.5
+_LONGEST_STEP_RAD = 0.2
+_NEAR_M, _NEAR_RAD = 2e-5, 1e-4
+
+
+def joint_velocity(
+    model: ArmModel, joint_rad: Floats, twist: Floats, drift_per_s: float = _DRIFT_PER_S
+) -> Floats:
+    """Joint velocities (J,) rad/s that move the tcp by a twist.
+
+    Args:
+        model: The arm.
+        joint_rad: Where it is, (J,).
+        twist: (6,) m/s, then rad/s, along the axes of the base frame.
+        drift_per_s: Rate at which redundant motion leads home.
+    """
+    return _resolve(model.jacobian(joint_rad), twist, drift_per_s * (model.home - joint_rad))
+
+
+def _resolve(jacobian: Floats, twist: Floats, posture: Floats) -> Floats:
+    """Joint velocities (J,) for a twist; what is redundant follows the posture's (J,)."""
+    square = jacobian @ jacobian.T
+    room = float(np.sqrt(max(np.linalg.det(square), 0.0))) / _SINGULAR
+    if room < 1:
+        square = square + np.eye(6) * (_DAMPING * (1 - room)) ** 2
+    return np.asarray(posture + jacobian.T @ np.linalg.solve(square, twist - jacobian @ posture))
+
+
+def inverse(
+    model: ArmModel, pose: Floats, seed_rad: Floats, *, iterations: int = 30
+) -> Floats | None:
+    """Joints that reach a pose, near a seed.
+
+    Args:
+        model: The arm.
+        pose: (4, 4) of the tcp in the base frame.
+        seed_rad: (J,) where to begin.
+        iterations: Newton steps at most; a seed nearby needs two or three.
+
+    Returns:
+        (J,) rad within the embodiment's position limits; None where none was found.
+    """
+    q = np.array(seed_rad, dtype=np.float64)
+    for step in range(iterations):
+        rotation, place, jacobian = model.pose_and_jacobian(q)
+        error = np.concatenate([pose[:3, 3] - place, turn_of(pose[:3, :3] @ rotation.T)])
+        if np.abs(error[:3]).max() < _NEAR_M and np.abs(error[3:]).max() < _NEAR_RAD:
+            return q
+        # The drift home belongs to motion, not to the search for a solution: only at its start.
+        posture = (model.home - q) * (0.02 if step == 0 else 0.0)
+        change = _resolve(jacobian, error, posture)
+        change *= min(1.0, _LONGEST_STEP_RAD / max(float(np.abs(change).max()), 1e-12))
+        q = np.clip(q + change, model.low, model.high)
+    return None

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The joints that a chunk asks for: of joints, joint velocities, poses or twists.
+
+Targets and poses say where to be at each action's due moment. Velocities say what to do from there
+until the next: they are added up from where the arm is on its plan when the chunk takes over, so
+that what was past before is no loss and no jump.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from uwm_core.action_channel import ActionChannel
+from uwm_core.data.rotations import euler_of_matrix, matrix_of_6d
+from uwm_core.embodiment import Embodiment
+from uwm_core.errors import UwmError
+from uwm_core.kinematics.inverse import inverse, joint_velocity
+from uwm_core.kinematics.model import ArmModel, Floats
+
+Moments = npt.NDArray[np.int64]
+
+_NS = 1e9
+# A twist is followed in steps of this length at most: the Jacobian changes on the way.
+_STEP_S = 0.034
+
+
+class ReachError(UwmError):
+    """The arm cannot get where a chunk asks it to be."""
+
+
+class Targets:
+    """Turns the arm's columns of a chunk into joint targets.
+
+    Attributes:
+        columns: Names of the columns that it takes, in this order.
+
+    Raises:
+        UwmError: If the channels that move the arm are not all of it and once, or a unitless twist
+            says no speeds.
+    """
+
+    def __init__(self, embodiment: Embodiment, model: ArmModel | None) -> None:
+        channels = {k: c for k, c in embodiment.action.items() if embodiment.moves_arm(c)}
+        self._model = model
+        self.columns: tuple[str, ...] = tuple(
+            name for key, channel in channels.items() for name in channel.columns(key)
+        )
+        self._channel = _one_kind(embodiment, channels)
+        if self._channel.cartesian:
+            if model is None:
+                raise UwmError(f"actions of embodiment {embodiment.name} need its kinematics")
+            _check_speeds(embodiment, self._channel)
+        else:
+            found = {name: i for i, name in enumerate(self.columns)}
+            if set(found) != set(embodiment.arm_joints):
+                lacking = sorted(set(embodiment.arm_joints) - set(found))
+                raise UwmError(
+                    f"actions of embodiment {embodiment.name} do not move {', '.join(lacking)}: "
+                    "all arm_joints are commanded or none"
+                )
+            self._order = [found[name] for name in embodiment.arm_joints]
+
+    def __call__(
+        self, actions: Floats, stamp_ns: int, period_ns: int, start_ns: int, start_rad: Floats
+    ) -> tuple[Moments, Floats]:
+        """Joint targets of a chunk from a moment on.
+
+        Args:
+            actions: (A, n) the columns, in the embodiment's units.
+            stamp_ns: The first action is due then.
+            period_ns: Between actions.
+            start_ns: Only what is due after it counts.
+            start_rad: (J,) where the arm is on its plan then.
+
+        Returns:
+            Moments (K,) int64 after the start, and joints (K, J) rad at them.
+
+        Raises:
+            ReachError: If a pose has no joints near the way there.
+        """
+        dues_ns = stamp_ns + period_ns * np.arange(len(actions) + 1, dtype=np.int64)
+        if self._channel.unit in ("rad/s", "m/s", "unitless"):
+            return self._along(actions, dues_ns, start_ns, start_rad)
+        dues_ns = dues_ns[:-1]
+        ahead = dues_ns > start_ns
+        if self._channel.field != "pose":
+            return dues_ns[ahead], actions[ahead][:, self._order]
+        return dues_ns[ahead], self._reached(actions[ahead], start_rad)
+
+    def _reached(self, poses: Floats, start_rad: Floats) -> Floats:
+        """Joints (K, J) of poses (K, 9), each sought from the one before."""
+        assert self._model is not None
+        joints, q = np.empty((len(poses), len(start_rad))), start_rad
+        pose = np.eye(4)
+        for k, row in enumerate(poses):
+            pose[:3, 3], pose[:3, :3] = row[:3], matrix_of_6d(row[3:])
+            found = inverse(self._model, pose, q)
+            if found is None:
+                x, y, z = row[:3]
+                raise ReachError(f"pose {k} at {x:.3f} {y:.3f} {z:.3f} m is out of the arm's reach")
+            joints[k] = q = found
+        return joints
+
+    def _along(
+        self, actions: Floats, dues_ns: Moments, start_ns: int, start_rad: Floats
+    ) -> tuple[Moments, Floats]:
+        """Velocities (A, n) added up: row k is in force from due k to due k + 1."""
+        ends_ns = dues_ns[1:]
+        ahead = np.flatnonzero(ends_ns > start_ns)
+        joints, q = np.empty((len(ahead), len(start_rad))), np.array(start_rad, dtype=np.float64)
+        now_ns = start_ns
+        for row, k in enumerate(ahead):
+            # Before the first action nothing is asked for.
+            begin_ns = max(now_ns, int(dues_ns[k]))
+            q = self._moved(q, actions[k], float(ends_ns[k] - begin_ns) / _NS)
+            joints[row], now_ns = q, int(ends_ns[k])
+        return ends_ns[ahead], joints
+
+    def _moved(self, q: Floats, action: Floats, time_s: float) -> Floats:
+        """Joints after a velocity has been in force for a time."""
+        if not self._channel.cartesian:
+            return np.asarray(q + action[self._order] * time_s)
+        assert self._model is not None
+        twist = _twist(action, self._channel)
+        steps = max(1, int(np.ceil(time_s / _STEP_S)))
+        step_s = time_s / steps
+        for _ in range(steps):
+            middle = q + joint_velocity(self._model, q, twist) * (step_s / 2)
+            q = q + joint_velocity(self._model, middle, twist) * step_s
+        return q
+
+
+def _twist(action: Floats, channel: ActionChannel) -> Floats:
+    """A twist (6,) in m/s and rad/s along the axes of the base frame."""
+    linear = np.asarray(action[:3], dtype=np.float64)
+    angular = np.asarray(action[3:], dtype=np.float64)
+    if channel.field == "twist_6d":
+        angular = euler_of_matrix(matrix_of_6d(angular))
+    if channel.unit != "unitless":
+        return np.concatenate([linear, angular])
+    # A share of the highest speed is a share, also along a diagonal.
+    linear = linear / max(1.0, float(np.linalg.norm(linear)))
+    angular = angular / max(1.0, float(np.linalg.norm(angular)))
+    return np.concatenate([channel.max_linear_m_s * linear, channel.max_angular_rad_s * angular])
+
+
+def _one_kind(embodiment: Embodiment, channels: dict[str, ActionChannel]) -> ActionChannel:
+    """The channel that says what the arm's numbers are."""
+    if not channels:
+        raise UwmError(f"embodiment {embodiment.name} has no action that moves the arm")
+    kinds = {(channel.field, channel.unit) for channel in channels.values()}
+    cartesian = [key for key, channel in channels.items() if channel.cartesian]
+    if len(kinds) > 1 or (cartesian and len(channels) > 1):
+        raise UwmError(
+            f"actions {', '.join(channels)} of embodiment {embodiment.name} all move the arm; "
+            "one pose, one twist, or joints of one kind can"
+        )
+    return next(iter(channels.values()))
+
+
+def _check_speeds(embodiment: Embodiment, channel: ActionChannel) -> None:
+    if channel.unit == "unitless" and not (channel.max_linear_m_s and channel.max_angular_rad_s):
+        raise UwmError(
+            f"the twist of embodiment {embodiment.name} is unitless: give max_linear_m_s and "
+            "max_angular_rad_s, the speeds that 1 stands for"
+        )
