@@ -73,7 +73,7 @@ class Goals:
             self._finish(_REPLACED)
             running = _Running(handle, look, Future())
             self._running = running
-            why = await running.ended
+            why = await running.ended or ""
             if handle.is_cancel_requested:
                 handle.canceled()
             elif why:
