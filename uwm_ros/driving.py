@@ -74,6 +74,7 @@ class PolicyOptions(DriveOptions):
     blend_s: float = argument(0.2, "time over which one chunk passes into the next, s")
     compensate_latency: bool = argument(True, "play actions at their due times, drop past ones")
     deadman_button: int = argument(-1, "button of joy that must be held for any motion; -1: none")
+    teleop: bool = argument(False, "start teleop beside it, for executor/take_over")
     imagination: bool = argument(True, "publish what the model imagines, as images")
     imagine_every: int = argument(1, "imagine every n-th chunk only")
     respawn: bool = argument(False, "start policy and imagination again when they die")
@@ -190,6 +191,7 @@ def policy_stack(options: PolicyOptions) -> Elements:
         *_franka(options),
         *options.beside(),
         executor,
+        *((options.process("teleop"),) if options.teleop else ()),
         *(dataclasses.replace(process, respawn=options.respawn) for process in managed),
         manager,
     )
@@ -233,7 +235,7 @@ def teleop_stack(options: TeleopOptions) -> Elements:
     names = ("speed_m_s", "turn_rad_s", "frame", "deadman_button", "gripper_button", "joy_axes")
     processes = [
         options.process("teleop", **{name: getattr(options, name) for name in names}),
-        options.executor(),
+        options.executor(driver="human"),
     ]
     if options.record:
         write = {"directory": options.directory, "task": options.task}

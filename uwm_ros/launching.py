@@ -25,6 +25,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from uwm_core.errors import UwmError
+from uwm_ros.bringup import dies_with_parent
 from uwm_ros.description import (
     STACKS,
     Element,
@@ -105,6 +106,8 @@ def _node(process: Process) -> Node:
         respawn=process.respawn,
         respawn_delay=_RESPAWN_S,
         sigterm_timeout=str(_PATIENCE_S),
+        # `ros2 launch` leaves its children running when it gets SIGTERM, or is killed.
+        prefix=" ".join(dies_with_parent()),
         output="screen",
     )
 

@@ -42,8 +42,18 @@ class Worker(LifecycleNode):
         super().__init__(name, **options)
         self.told = []
         self.answer = TransitionCallbackReturn.SUCCESS
-        for word in ("configure", "activate", "deactivate", "cleanup"):
-            setattr(self, f"on_{word}", lambda _, word=word: self._note(word))
+
+    def on_configure(self, _):
+        return self._note("configure")
+
+    def on_activate(self, _):
+        return self._note("activate")
+
+    def on_deactivate(self, _):
+        return self._note("deactivate")
+
+    def on_cleanup(self, _):
+        return self._note("cleanup")
 
     def _note(self, word):
         self.told.append(word)
@@ -97,8 +107,7 @@ def test_up_waits_for_the_preflight_item_by_item_and_sigint_takes_all_down_in_or
         said = desk.until(lambda s: s["state"] == "preflight" and "executor" in s["reason"])
         assert said["nodes"] == {"first": "inactive", "second": "inactive"}
         desk.executor()
-        said = desk.until(lambda s: s["state"] == "preflight" and "nobody listens" in s["reason"])
-        assert "executor is not there" not in said["reason"]
+        desk.until(lambda s: "nobody listens" in s["reason"] and "executor" not in s["reason"])
         assert first.told == second.told == ["configure"]
         desk.controller()
         said = desk.until(lambda s: s["state"] == "up")

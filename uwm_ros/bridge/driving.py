@@ -17,8 +17,9 @@ from rclpy.node import Node
 from uwm_ros.bridge.executor_options import ExecutorOptions
 from uwm_ros.bridge.judging import Case
 from uwm_ros.bridge.outputs import make_arm_output, make_value_outputs
+from uwm_ros.bridge.outputs.graph import Listener
 from uwm_ros.bridge.qos import full_name, publishers
-from uwm_ros.logic.judge import Rules, Verdict
+from uwm_ros.logic.judge import Rules, Verdict, measured_by
 from uwm_ros.logic.limits import Floats
 from uwm_ros.logic.plan import Plan
 from uwm_ros.logic.watches import tracking_error
@@ -43,9 +44,12 @@ class Driving:
         self._period_s = 1.0 / options.rate_hz
         self._arm = make_arm_output(node, rules.embodiment, options.rate_hz)
         self._values = make_value_outputs(node, rules.embodiment)
+        commanded = self._arm.topics if self._arm is not None else ()
+        self._listener = Listener(node, commanded, measured_by(rules.embodiment).topic)
         self.plan: Plan | None = None
         self.version = 0
         self.tracking_error_rad = math.nan
+        self._near: Plan | None = None
         self._sent_ns = 0
         self._commanded: Floats | None = None
         self._judged_ns = 0
@@ -65,6 +69,7 @@ class Driving:
             rests, _, _ = self.plan.sample(self.plan.end_ns)
             if np.abs(rests - measured_rad).max() > self._rules.safety.tracking_tolerance_rad:
                 self._take(None)
+        self._listener.forget()
         for value in self._values.values():
             value.forget()
 
@@ -119,11 +124,16 @@ class Driving:
             return
         self._take(self.plan.led_to(towards, now_ns, self._rules.limits), now_ns)
 
-    def freeze(self) -> None:
-        """Rest where the last command was: after a pause the plan is somewhere else by now."""
-        if self._commanded is not None and self.plan is not None:
-            now_ns = self._node.get_clock().now().nanoseconds
+    def freeze(self, now_ns: int) -> None:
+        """Take for the plan what the controller has made of a pause of this process.
+
+        A streaming one rests where the last command was; one of trajectories stops as it was told.
+        """
+        assert self.plan is not None and self._arm is not None
+        if self._arm.streams and self._commanded is not None:
             self._take(Plan.at_rest(self._commanded, now_ns, self.plan.smoothing_ns), now_ns)
+        elif self._near is not None:
+            self._take(self._near, now_ns)
 
     def release(self) -> None:
         """Send nothing any more."""
@@ -160,7 +170,8 @@ class Driving:
     def trouble(self) -> str:
         """What is wrong with a controller, one sentence; empty where all is well."""
         outputs = [*([self._arm] if self._arm else []), *self._values.values()]
-        return next((text for output in outputs if (text := output.check())), "")
+        first = next((text for output in outputs if (text := output.check())), "")
+        return first or self._listener.trouble()
 
     def _take(self, plan: Plan | None, now_ns: int = 0) -> None:
         self.plan, self.version = plan, self.version + 1
@@ -168,7 +179,7 @@ class Driving:
             return
         if plan is None:
             self._arm.release()
-            self._commanded = None
+            self._commanded = self._near = None
             self.tracking_error_rad = math.nan
         elif self._arm.streams:
             self._arm.plan(plan, now_ns)
@@ -182,7 +193,7 @@ class Driving:
         if near.end_ns > now_ns + self._horizon_ns:
             near = near.stopped(now_ns + self._horizon_ns, self._rules.limits)
         self._arm.plan(near, now_ns)
-        self._sent_ns = now_ns
+        self._near, self._sent_ns = near, now_ns
 
     def _now_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)

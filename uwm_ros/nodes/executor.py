@@ -32,7 +32,7 @@ from uwm_ros.bridge.executor_reports import Reports, Seen
 from uwm_ros.bridge.judging import Case, Judging
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import reliable
-from uwm_ros.bridge.realtime import take_precedence
+from uwm_ros.bridge.realtime import take_precedence_of_process
 from uwm_ros.bridge.runtime import run_node
 from uwm_ros.bridge.services import serve_flag, serve_trigger
 from uwm_ros.bridge.watching import Watching
@@ -43,7 +43,7 @@ from uwm_ros.logic.watches import Periods
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
 
 _STATUS_S = 0.1
-# A loop that paused longer than this while it streams does not go on as if nothing had been.
+# A loop that paused longer than this does not go on as if nothing had been.
 _PAUSE_S = 0.1
 _CHUNKS = {"policy": "policy/action_chunk", "human": "teleop/action_chunk"}
 
@@ -221,11 +221,11 @@ class ExecutorNode(Node):
     def _tick(self) -> None:
         now = now_ns(self)
         if self._ticks == 0 and self._options.realtime:
-            self.get_logger().info(f"loop runs with {take_precedence()}")
+            self.get_logger().info(f"runs with {take_precedence_of_process()}")
         self._ticks += 1
         period_s = self._periods.tick(time.monotonic())
-        if self._driving.streaming and period_s > _PAUSE_S:
-            self._driving.freeze()
+        if period_s > _PAUSE_S and self._driving.moving(now - round(period_s * 1e9)):
+            self._driving.freeze(now)
             self._trouble(Cause.PERIOD, f"the loop paused for {period_s:.2f} s")
         if commanded := self._driving.tick(now, self._at.state == "running"):
             self._reports.timing(*commanded)
