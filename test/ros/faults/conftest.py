@@ -17,7 +17,7 @@ import pytest
 
 # Issue: hold or stop within this, by the stamps of the messages.
 REACTION_S = 0.25
-PATIENCE_S = 30.0
+PATIENCE_S = 15.0
 # A reset puts the arm near home, each seed a little elsewhere.
 HOME_RAD = 0.06
 STILL_RAD_S = 0.01

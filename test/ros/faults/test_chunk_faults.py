@@ -61,9 +61,9 @@ def test_observations_five_seconds_old_hold_and_heal(driving):
 
 
 def test_a_first_observation_five_seconds_old_does_not_start_the_arm(home):
+    home.fake.start()
+    home.fake.age_s = 5.0
     home.retry("run")
-    home.fake.begin_ns = home.witness.now_ns()
-    home.fake.chunk(age_s=5.0)
     home.wait(lambda: "old" in home.witness.statuses[-1].reason, "the reason")
     assert home.witness.state == "armed"
     assert not home.witness.log.pieces
