@@ -138,7 +138,7 @@ def test_slow_mode_plays_the_same_way_slower(idle_bench, scale):
     bench.graph.wait(lambda: bench.status[-1].chunk_age_s > 0.6, "the middle of the chunk")
     # The first points catch up with what was due, the last ones of each message stop.
     speeds = [bench.curve(m).sample(to_ns(m.header.stamp) + 10**8)[1] for m in bench.trajectories]
-    assert np.median(speeds) == pytest.approx(0.1 * scale, rel=0.1)
+    assert np.median(speeds[-3:]) == pytest.approx(0.1 * scale, rel=0.1)
     assert bench.safety[-1].speed_scale == pytest.approx(scale)
 
 
