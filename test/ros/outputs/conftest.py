@@ -35,6 +35,7 @@ class Hand:
         from rclpy.action import ActionServer
         from rclpy.callback_groups import ReentrantCallbackGroup
         from rclpy.node import Node
+        from sensor_msgs.msg import JointState
         from std_srvs.srv import Trigger
 
         self.width_m, self.object_m, self.hangs = 0.04, object_m, hangs
@@ -49,7 +50,15 @@ class Hand:
             for kind, name in ((Move, "move"), (Grasp, "grasp"))
         ]
         self.node.create_service(Trigger, f"{namespace}/stop", self._end, callback_group=group)
+        self.states = self.node.create_publisher(JointState, f"{namespace}/joint_states", 1)
+        self.node.create_timer(1 / 30, self._tell, callback_group=group)
         self._spin(graph)
+
+    def _tell(self):
+        from sensor_msgs.msg import JointState
+
+        names = ["fr3_finger_joint1", "fr3_finger_joint2"]
+        self.states.publish(JointState(name=names, position=[self.width_m / 2] * 2))
 
     def _spin(self, graph):
         from rclpy.executors import MultiThreadedExecutor
@@ -116,3 +125,17 @@ def hand(graph, interfaces):
     yield build
     for made in hands:
         made.close()
+
+
+@pytest.fixture
+def serve(graph, interfaces):
+    """Serves actions on the graph's node: `serve(kind, name, run, ...)`."""
+    from rclpy.action import ActionServer
+
+    servers = []
+    yield lambda *args, **options: servers.append(ActionServer(graph.node, *args, **options))
+    # A server that is taken from a node that spins would end the spinning.
+    graph.executor.shutdown(timeout_sec=5.0)
+    graph.thread.join(5.0)
+    for server in servers:
+        server.destroy()
