@@ -42,10 +42,12 @@ class Hand:
         self._busy, self._stop = 0, threading.Event()
         self.node = Node("hand", context=graph.context)
         group = ReentrantCallbackGroup()
-        for kind, name in ((Move, "move"), (Grasp, "grasp")):
+        self.servers = [
             ActionServer(
                 self.node, kind, f"{namespace}/{name}", self._run(name, kind), callback_group=group
             )
+            for kind, name in ((Move, "move"), (Grasp, "grasp"))
+        ]
         self.node.create_service(Trigger, f"{namespace}/stop", self._end, callback_group=group)
         self._spin(graph)
 
@@ -61,6 +63,8 @@ class Hand:
         self._stop.set()
         self.executor.shutdown(timeout_sec=5.0)
         self.thread.join(5.0)
+        for server in self.servers:
+            server.destroy()
         self.node.destroy_node()
 
     def _end(self, _, response):
