@@ -151,11 +151,9 @@ class Stage:
 
     def wait(self, condition, what, timeout_s=PATIENCE_S):
         if not self.operator.wait(condition, timeout_s):
-            status = self.witness.statuses[-1] if self.witness.statuses else None
-            pytest.fail(f"waited {timeout_s:g} s for {what}; executor: {status}")
+            pytest.fail(f"waited {timeout_s:g} s for {what}; {self.witness.statuses[-1:]}")
 
     def pass_s(self, seconds):
-        """Let some time pass."""
         end_ns = self.witness.now_ns() + round(seconds * 1e9)
         self.wait(lambda: self.witness.now_ns() > end_ns, "time to pass")
 
@@ -171,7 +169,7 @@ class Stage:
         return self.operator.call(f"executor/{name}", Trigger)
 
     def refused(self, name):
-        """Call a service that must refuse; why it did."""
+        """Call a service that must refuse."""
         from uwm_ros.operator.client import GraphError
 
         with pytest.raises(GraphError) as refusal:
