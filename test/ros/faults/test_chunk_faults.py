@@ -42,12 +42,11 @@ def test_names_of_another_arm_hold_for_the_operator(driving):
 def test_columns_in_another_order_are_found_by_their_names(driving):
     order = np.random.default_rng(0).permutation(8)
     names = [driving.witness.embodiment.action_names[i] for i in order]
-    since_ns = driving.witness.now_ns()
     driving.fake.change, driving.fake.names = (lambda actions: actions[:, order]), names
     driving.pass_s(1.0)
     driving.fake.change = driving.fake.names = None
     assert len(driving.witness.timings) > 2
-    driving.never_held(since_ns)
+    driving.never_held()
 
 
 def test_observations_five_seconds_old_hold_and_heal(driving):
@@ -77,13 +76,12 @@ def test_a_stamp_an_hour_ahead_holds_and_heals(driving):
 
 
 def test_a_chunk_out_of_order_is_left_aside(driving):
-    since_ns = driving.witness.now_ns()
     sent = len(driving.witness.timings)
     driving.fake.chunk(age_s=0.4)
     late = driving.fake.sequence
     driving.wait(lambda: len(driving.witness.timings) > sent, "the next chunk")
     assert late not in [timing.sequence for timing in driving.witness.timings]
-    driving.never_held(since_ns)
+    driving.never_held()
 
 
 def test_silence_of_the_policy_holds_and_heals(driving):
