@@ -121,13 +121,14 @@ class Targets:
         return ends_ns[ahead], joints
 
     def _moved(self, q: Floats, twist: Floats, time_s: float) -> Floats:
-        """Joints after a twist (6,) has been in force for a time: midpoint steps."""
+        """Joints after a twist (6,) has been in force for a time: midpoint steps, to the limits."""
         assert self._model is not None
         steps = max(1, math.ceil(time_s / _STEP_S))
         step_s = time_s / steps
         for _ in range(steps):
             middle = q + joint_velocity(self._model, q, twist) * (step_s / 2)
-            q = q + joint_velocity(self._model, middle, twist) * step_s
+            moved = q + joint_velocity(self._model, middle, twist) * step_s
+            q = np.clip(moved, self._model.low, self._model.high)
         return q
 
 
