@@ -31,7 +31,7 @@ from uwm_core.streams import (
     TWIST,
     TWIST_STAMPED,
 )
-from uwm_ros.bridge.qos import reliable
+from uwm_ros.bridge.qos import COMMAND_DEPTH, reliable
 from uwm_ros.bridge.types import message_class
 
 _RATE_HZ = 100.0  # a Vector wants one; reading a message does not depend on it
@@ -81,8 +81,10 @@ class ArmCommands:
         """Subscribe."""
         if self._subscription is None:
             kind = message_class(self._type)
+            # Of streamed commands the newest counts: a queue of them would be a delay.
+            depth = COMMAND_DEPTH if self._type == JOINT_TRAJECTORY else 1
             self._subscription = self._node.create_subscription(
-                kind, self._topic, self._take, reliable()
+                kind, self._topic, self._take, reliable(depth)
             )
 
     def leave(self, position_rad: np.ndarray) -> None:
@@ -98,7 +100,7 @@ class ArmCommands:
         if ended is not None:
             over = ended(moment_ns)
             if over and not self._ended:
-                self._node.get_logger().info(f"{self._topic}: commands no longer come; holding")
+                self._refuse(f"commands no longer come; holding: {self._topic}")
             self._ended = over
         return self.controller.sample(moment_ns)
 

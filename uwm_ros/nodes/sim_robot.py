@@ -12,6 +12,7 @@ bounds what a joint state waits.
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,7 @@ from uwm_ros.srv import ResetSim
 _TASK_RATE_HZ = 30.0
 _LOOP_S = 0.005
 _SAY_AGAIN_NS = 500_000_000
+_MOST_STEPS = 40  # between two looks at what was commanded: less than a streamed command's time-out
 _SLOW = 0.9  # share of real time below which the simulation is said to be slow
 
 
@@ -73,7 +75,7 @@ class SimRobot(Node):
         self._arm = ArmCommands(self, self._embodiment, self._refuse, lambda: self._pacer.moment_ns)
         self._hand = HandCommands(self, self._embodiment, self._scene, self._refuse)
         self._states = state_streams(self, self._embodiment, self._scene, self._faults, self._frame)
-        self._cameras = self._camera_streams()
+        self._cameras = deque(self._camera_streams())
         self._task_publisher = self.create_publisher(SimTask, "sim/task", reliable())
         self._task_beat = Beat(_TASK_RATE_HZ, self._pacer.moment_ns)
         self._diagnostics = Diagnostics(self, self._embodiment.name)
@@ -98,7 +100,7 @@ class SimRobot(Node):
             for camera in self._cameras:
                 self._scene.render(camera.name)
             self._warm = True
-        for _ in range(self._pacer.due(now_ns(self))):
+        for _ in range(min(self._pacer.due(now_ns(self)), _MOST_STEPS)):
             self._scene.set_joint_target(*self._arm.sample(self._pacer.moment_ns))
             self._scene.step()
             moment_ns = self._pacer.stepped()
@@ -109,8 +111,10 @@ class SimRobot(Node):
         if self._task_beat.due(moment_ns):
             self._task_publisher.publish(self._task_message(moment_ns))
             self._report()
-        for camera in self._cameras:
-            if camera.step(moment_ns):
+        for _ in range(len(self._cameras)):
+            # In turn, so that on a slow machine the last one is not left out for the first.
+            self._cameras.rotate(-1)
+            if self._cameras[-1].step(moment_ns):
                 break
 
     def _restart(self, seed: int) -> None:
