@@ -109,8 +109,10 @@ class SimRobot(Node):
         if self._task_beat.due(moment_ns):
             self._task_publisher.publish(self._task_message(moment_ns))
             self._report()
-        for camera in self._cameras:
+        for place, camera in enumerate(self._cameras):
             if camera.step(moment_ns):
+                # It goes last: where there is no time for all of them, each still has its turn.
+                self._cameras.append(self._cameras.pop(place))
                 break
 
     def _restart(self, seed: int) -> None:
