@@ -65,7 +65,8 @@ def brute_force(model, safety, joints):
         (i, j)
         for i in range(len(shapes))
         for j in range(i)
-        if abs(shapes[i].joint - shapes[j].joint) > 1 and apart(home, i, j) > safety.self_collision_m
+        if abs(shapes[i].joint - shapes[j].joint) > 1
+        and apart(home, i, j) > safety.self_collision_m
     ]
     rooms = []
     for q in joints:
@@ -73,7 +74,10 @@ def brute_force(model, safety, joints):
         room = [apart(points, i, j) - safety.self_collision_m for i, j in pairs]
         for shape, line in zip(shapes, points, strict=True):
             if shape.joint > 0:
-                lowest, highest = line.min(axis=0) - shape.radius_m, line.max(axis=0) + shape.radius_m
+                lowest, highest = (
+                    line.min(axis=0) - shape.radius_m,
+                    line.max(axis=0) + shape.radius_m,
+                )
                 low, high = np.array(safety.workspace_m).T
                 room += [*(lowest - low), *(high - highest), lowest[2] - safety.table_m]
         rooms.append(min(room))
