@@ -142,8 +142,11 @@ class Stage:
     """The graph, and what a test of a fault does with it."""
 
     def __init__(self, operator, embodiment, nodes):
+        from std_srvs.srv import Trigger
+
         from uwm_ros.operator.witness import Witness
 
+        self.trigger = Trigger
         self.operator, self.nodes = operator, nodes
         self.witness = Witness(operator, embodiment)
         self.fake = FakePolicy(self.witness)
@@ -164,12 +167,9 @@ class Stage:
         self.no_limit_is_broken()
 
     def call(self, name):
-        from std_srvs.srv import Trigger
-
-        return self.operator.call(f"executor/{name}", Trigger)
+        return self.operator.call(f"executor/{name}", self.trigger)
 
     def refused(self, name):
-        """Call a service that must refuse."""
         from uwm_ros.operator.client import GraphError
 
         with pytest.raises(GraphError) as refusal:
