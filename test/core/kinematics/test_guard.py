@@ -5,41 +5,20 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from uwm_core.errors import UwmError
 from uwm_core.kinematics.guard import Guard
 from uwm_core.kinematics.model import ArmModel
-from uwm_core.kinematics.shapes import distance
 from uwm_core.resources import bundled
 from uwm_core.sim import fr3 as scene_arm
 from uwm_core.sim.expert import LiftExpert
 from uwm_core.sim.motion import Sense
 
-POINT = st.tuples(*[st.floats(-1, 1)] * 3)
 NOWHERE = {"workspace_m": (), "table_m": None, "self_collision_m": None}
 
 
 def safety_of(arm, name="fr3", **changes):
     return dataclasses.replace(arm(name)[0].safety, **{**NOWHERE, **changes})
-
-
-@settings(max_examples=80, deadline=None)
-@given(a=POINT, b=POINT, c=POINT, d=POINT, kind=st.sampled_from(["any", "parallel", "points"]))
-def test_distance_of_lines_is_the_least_of_densely_chosen_points(a, b, c, d, kind):
-    one, other = np.array([a, b]), np.array([c, d])
-    if kind == "parallel":
-        other = np.array([c, np.array(c) + one[1] - one[0]])
-    elif kind == "points":
-        one = np.array([a, a])
-    share = np.linspace(0, 1, 60)[:, None]
-    left, right = ((1 - share) * ends[0] + share * ends[1] for ends in (one, other))
-    sampled = np.linalg.norm(left[:, None] - right[None], axis=2).min()
-    step = (np.linalg.norm(one[1] - one[0]) + np.linalg.norm(other[1] - other[0])) / 59 / 2
-    exact = float(distance(one, other))
-    assert exact <= sampled + 1e-9 and sampled <= exact + step + 1e-9
-    assert exact == pytest.approx(float(distance(other, one)), abs=1e-7)
 
 
 def brute_force(model, safety, joints):
