@@ -93,6 +93,7 @@ def _outer(shapes: list[Shape]) -> list[Shape]:
 
 def distance(left: Floats, right: Floats) -> Floats:
     """Distances (...), m, between lines given by their ends, (..., 2, 3) each."""
+    left, right = np.broadcast_arrays(left, right)
     start, other = left[..., 0, :], right[..., 0, :]
     return segment_distance(
         np.moveaxis(start - other, -1, 0),

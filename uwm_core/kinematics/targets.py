@@ -128,7 +128,8 @@ class Targets:
         for _ in range(steps):
             middle = q + joint_velocity(self._model, q, twist) * (step_s / 2)
             moved = q + joint_velocity(self._model, middle, twist) * step_s
-            q = np.clip(moved, self._model.low, self._model.high)
+            # One that stands beyond a limit may come back, and goes no further.
+            q = np.clip(moved, np.minimum(self._model.low, q), np.maximum(self._model.high, q))
         return q
 
 

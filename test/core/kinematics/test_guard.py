@@ -5,41 +5,20 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from uwm_core.errors import UwmError
 from uwm_core.kinematics.guard import Guard
 from uwm_core.kinematics.model import ArmModel
-from uwm_core.kinematics.shapes import distance
 from uwm_core.resources import bundled
 from uwm_core.sim import fr3 as scene_arm
 from uwm_core.sim.expert import LiftExpert
 from uwm_core.sim.motion import Sense
 
-POINT = st.tuples(*[st.floats(-1, 1)] * 3)
 NOWHERE = {"workspace_m": (), "table_m": None, "self_collision_m": None}
 
 
 def safety_of(arm, name="fr3", **changes):
     return dataclasses.replace(arm(name)[0].safety, **{**NOWHERE, **changes})
-
-
-@settings(max_examples=80, deadline=None)
-@given(a=POINT, b=POINT, c=POINT, d=POINT, kind=st.sampled_from(["any", "parallel", "points"]))
-def test_distance_of_lines_is_the_least_of_densely_chosen_points(a, b, c, d, kind):
-    one, other = np.array([a, b]), np.array([c, d])
-    if kind == "parallel":
-        other = np.array([c, np.array(c) + one[1] - one[0]])
-    elif kind == "points":
-        one = np.array([a, a])
-    share = np.linspace(0, 1, 60)[:, None]
-    left, right = ((1 - share) * ends[0] + share * ends[1] for ends in (one, other))
-    sampled = np.linalg.norm(left[:, None] - right[None], axis=2).min()
-    step = (np.linalg.norm(one[1] - one[0]) + np.linalg.norm(other[1] - other[0])) / 59 / 2
-    exact = float(distance(one, other))
-    assert exact <= sampled + 1e-9 and sampled <= exact + step + 1e-9
-    assert exact == pytest.approx(float(distance(other, one)), abs=1e-7)
 
 
 def brute_force(model, safety, joints):
@@ -150,9 +129,9 @@ def test_more_distance_to_keep_is_less_room(fr3, arm):
 
 
 def test_it_says_what_is_nearest(fr3, arm):
-    down = fr3.home + np.array([0, 1.0, 0, 0, 0, 0, 0])
+    down = fr3.home + np.array([0, 1.6, 0, 0, 0, 0, 0])
     for changes, what in (
-        ({"table_m": 0.0}, "fr3_hand and the table"),
+        ({"table_m": 0.0}, "fr3_link6 and the table"),
         ({"workspace_m": ((-1, 0.3), (-1, 1), (-1, 2))}, "the workspace's high x side"),
         ({"workspace_m": ((-1, 1), (-0.05, 1), (-1, 2))}, "the workspace's low y side"),
     ):
@@ -197,7 +176,7 @@ def test_a_urdf_without_shapes_is_refused(arm, tmp_path):
         Guard(model, embodiment.safety)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_lift_demo_is_never_clipped_for_a_place(arm, seed):
     embodiment, model = arm("fr3_sim")
     guard = Guard(model, embodiment.safety)

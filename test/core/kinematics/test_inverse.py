@@ -10,7 +10,7 @@ from uwm_core.data.rotations import turn_of
 from uwm_core.kinematics.inverse import inverse, joint_velocity
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), off=st.floats(0, 0.15))
 def test_joints_of_a_pose_lead_to_the_pose(arm, joints_within, manipulability, seed, off):
     model = arm("fr3")[1]
@@ -67,7 +67,7 @@ def test_what_is_redundant_leads_home_and_leaves_the_hand_where_it_is(fr3):
     assert np.linalg.norm(q - fr3.home) < 0.1 * before
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), speed=st.floats(0, 2))
 def test_no_joint_is_ever_too_fast(arm, joints_within, seed, speed):
     model = arm("fr3")[1]

@@ -113,8 +113,11 @@ def test_refusals_name_what_is_wrong(arm):
     good, _ = arm("fr3")
     wide = ((-2.9, 2.9), *good.limits.position_rad[1:])
     fast = (9.0, *good.limits.velocity_rad_s[1:])
+    plain = dataclasses.replace(good.safety, workspace_m=(), table_m=None, self_collision_m=None)
     cases = {
-        "fr3 has no kinematics; give it urdf": None,
+        "fr3 has no kinematics; give it urdf": dataclasses.replace(
+            good, kinematics=None, safety=plain
+        ),
         "urdf 'fr4'": with_kinematics(good, urdf="fr4"),
         "joint 'fr3_joint1' is not in .*panda": with_kinematics(good, urdf="panda"),
         "frame 'fr3_hand_tpc'.*fr3_hand_tcp": with_kinematics(good, tcp_frame="fr3_hand_tpc"),
@@ -130,11 +133,6 @@ def test_refusals_name_what_is_wrong(arm):
         ),
     }
     for message, embodiment in cases.items():
-        if embodiment is None:
-            plain = dataclasses.replace(
-                good.safety, workspace_m=(), table_m=None, self_collision_m=None
-            )
-            embodiment = dataclasses.replace(good, kinematics=None, safety=plain)
         with pytest.raises(UwmError, match=message):
             ArmModel.of(embodiment)
 
