@@ -81,6 +81,12 @@ STARTS_WITHOUT = [
         )
         for without in ("torch", "rclpy")
     ],
+    # pinocchio comes in with the first model, torch and ROS never.
+    *[
+        (f"uwm_core.kinematics.{name}", without)
+        for name in ("model", "guard", "inverse", "shapes", "targets")
+        for without in ("torch", "rclpy", "pinocchio", "eigenpy")
+    ],
     ("uwm_core.records", "zarr"),
     ("uwm_core.embodiment", "zarr"),
     # On a real arm there is no simulator.

@@ -100,6 +100,7 @@ def _node(process: Process) -> Node:
         package=PACKAGE,
         executable=process.node,
         name=process.node,
+        exec_name=process.node,
         namespace=process.namespace,
         parameters=[{name: exact(value) for name, value in process.parameters.items()}],
         remappings=list(process.remappings),

@@ -123,3 +123,22 @@ def test_points_are_the_command_and_end_at_rest():
 def test_a_window_must_be_even_and_above_0(window):
     with pytest.raises(ValueError, match="smoothing_ns"):
         Plan.at_rest(HOME, NOW, window)
+
+
+def test_a_stop_far_ahead_changes_nothing_before_it():
+    plan = Plan.at_rest(np.zeros(2), 0, 40_000_000)
+    times_ns = (np.array([1.0, 2.0, 3.0, 4.0]) * 1e9).astype(np.int64)
+    way = np.array([[0.0, 0.0], [0.5, 0.2], [1.0, 0.4], [1.5, 0.6]])
+    speeds = np.array([[0.0, 0.0], [0.5, 0.2], [0.5, 0.2], [0.0, 0.0]])
+    plan = plan.spliced(Trajectory(times_ns, way, speeds))
+    limits = Limits(
+        names=("a", "b"),
+        low=np.full(2, -3.0),
+        high=np.full(2, 3.0),
+        velocity=np.full(2, 2.0),
+        acceleration=np.full(2, 5.0),
+    )
+    stopping = plan.stopped(3_500_000_000, limits)
+    moments_ns = np.arange(0, 3_500_000_000, 10_000_000)
+    for mine, theirs in zip(stopping.samples(moments_ns), plan.samples(moments_ns), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-9)

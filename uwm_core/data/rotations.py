@@ -94,14 +94,16 @@ def matrix_of_euler(euler: Floats) -> npt.NDArray[np.float64]:
 
 
 def euler_of_matrix(matrix: Floats) -> npt.NDArray[np.float64]:
-    """Intrinsic XYZ angles (3,), rad, of a rotation matrix (3, 3); the second within +-pi/2."""
+    """Intrinsic XYZ angles (..., 3), rad, of matrices (..., 3, 3); the second within +-pi/2."""
     m = np.asarray(matrix, np.float64)
-    middle = np.arctan2(m[0, 2], np.hypot(m[0, 0], m[0, 1]))
-    first = np.arctan2(-m[1, 2], m[2, 2])
-    if np.hypot(m[0, 0], m[0, 1]) < _SMALL_RAD:
-        # Straight up or down only the sum of the outer two is known: all of it is the first's.
-        return np.array([np.arctan2(m[2, 1], m[1, 1]), middle, 0.0])
-    return np.array([first, middle, np.arctan2(-m[0, 1], m[0, 0])])
+    level = np.hypot(m[..., 0, 0], m[..., 0, 1])
+    middle = np.arctan2(m[..., 0, 2], level)
+    # Straight up or down only the sum of the outer two is known: all of it is the first's.
+    upright = level < _SMALL_RAD
+    sine, cosine = (np.where(upright, m[..., i, 1], m[..., i, 2]) for i in (1, 2))
+    first = np.where(upright, np.arctan2(cosine, sine), np.arctan2(-sine, cosine))
+    last = np.where(upright, 0.0, np.arctan2(-m[..., 0, 1], m[..., 0, 0]))
+    return np.stack([first, middle, last], axis=-1)
 
 
 def mix_poses(

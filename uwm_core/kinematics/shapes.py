@@ -80,30 +80,39 @@ def _capsule(geometry: Any, where: str) -> tuple[Floats, float]:
 
 def _outer(shapes: list[Shape]) -> list[Shape]:
     """The shapes less those that lie within another of the same link (a capsule's spheres)."""
-
-    def within(inner: Shape, outer: Shape) -> bool:
-        ends = np.broadcast_to(outer.ends_m, (2, 2, 3))
-        points = np.repeat(inner.ends_m[:, None], 2, axis=1)
-        room = outer.radius_m - inner.radius_m
-        return bool((distance(points, ends) <= room + _SAME_M).all())
-
-    kept: list[Shape] = []
-    for i, shape in enumerate(shapes):
-        rivals = [*kept, *shapes[i + 1 :]]
-        if not any(other.link == shape.link and within(shape, other) for other in rivals):
-            kept.append(shape)
-    return kept
+    ends = np.array([shape.ends_m for shape in shapes])  # (S, 2, 3)
+    radius = np.array([shape.radius_m for shape in shapes])
+    points = np.repeat(ends[:, :, None], 2, axis=2)
+    apart = distance(points[:, None], ends[None, :, None]).max(axis=2)  # (S, S)
+    links = np.array([shape.link for shape in shapes])
+    within = (apart <= radius - radius[:, None] + _SAME_M) & (links == links[:, None])
+    # Of equal ones the first stays.
+    needless = within & ~(within.T & np.triu(np.ones_like(within)))
+    return [shape for shape, drop in zip(shapes, needless.any(axis=1), strict=True) if not drop]
 
 
 def distance(left: Floats, right: Floats) -> Floats:
-    """Distances (...), m, between lines given by their ends, (..., 2, 3) each.
+    """Distances (...), m, between lines given by their ends, (..., 2, 3) each."""
+    left, right = np.broadcast_arrays(left, right)
+    start, other = left[..., 0, :], right[..., 0, :]
+    return segment_distance(
+        np.moveaxis(start - other, -1, 0),
+        np.moveaxis(left[..., 1, :] - start, -1, 0),
+        np.moveaxis(right[..., 1, :] - other, -1, 0),
+    )
+
+
+def segment_distance(gap: Floats, along: Floats, across: Floats) -> Floats:
+    """Distances (...), m, between two lines, coordinates first: (3, ...) each.
 
     The nearest points of two segments: first on the infinite lines, then each clipped to its
     segment, the other being nearest to the clipped one.
+
+    Args:
+        gap: From the second's start to the first's.
+        along: From the first's start to its end.
+        across: From the second's start to its end.
     """
-    start, other = left[..., 0, :], right[..., 0, :]
-    along, across = left[..., 1, :] - start, right[..., 1, :] - other
-    gap = start - other
     aa, bb = _dot(along, along), _dot(across, across)
     ab, ag, bg = _dot(along, across), _dot(along, gap), _dot(across, gap)
     safe_aa, safe_bb = np.maximum(aa, _TINY), np.maximum(bb, _TINY)
@@ -112,9 +121,9 @@ def distance(left: Floats, right: Floats) -> Floats:
     s = np.minimum(np.maximum(s, 0.0), 1.0)
     t = np.minimum(np.maximum((ab * s + bg) / safe_bb, 0.0), 1.0)
     s = np.minimum(np.maximum((ab * t - ag) / safe_aa, 0.0), 1.0)
-    apart = gap + s[..., None] * along - t[..., None] * across
+    apart = gap + s * along - t * across
     return np.asarray(np.sqrt(_dot(apart, apart)))
 
 
 def _dot(left: Floats, right: Floats) -> Floats:
-    return np.asarray(np.einsum("...i,...i->...", left, right))
+    return np.asarray(left[0] * right[0] + left[1] * right[1] + left[2] * right[2])

@@ -8,6 +8,8 @@ that what was past before is no loss and no jump.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -88,16 +90,16 @@ class Targets:
             return dues_ns[ahead], actions[ahead][:, self._order]
         return dues_ns[ahead], self._reached(actions[ahead], start_rad)
 
-    def _reached(self, poses: Floats, start_rad: Floats) -> Floats:
+    def _reached(self, actions: Floats, start_rad: Floats) -> Floats:
         """Joints (K, J) of poses (K, 9), each sought from the one before."""
         assert self._model is not None
-        joints, q = np.empty((len(poses), len(start_rad))), start_rad
-        pose = np.eye(4)
-        for k, row in enumerate(poses):
-            pose[:3, 3], pose[:3, :3] = row[:3], matrix_of_6d(row[3:])
+        joints, q = np.empty((len(actions), len(start_rad))), start_rad
+        poses = np.zeros((len(actions), 4, 4))
+        poses[:, :3, 3], poses[:, :3, :3] = actions[:, :3], matrix_of_6d(actions[:, 3:])
+        for k, pose in enumerate(poses):
             found = inverse(self._model, pose, q)
             if found is None:
-                x, y, z = row[:3]
+                x, y, z = pose[:3, 3]
                 raise ReachError(f"pose {k} at {x:.3f} {y:.3f} {z:.3f} m is out of the arm's reach")
             joints[k] = q = found
         return joints
@@ -107,42 +109,46 @@ class Targets:
     ) -> tuple[Moments, Floats]:
         """Velocities (A, n) added up: row k is in force from due k to due k + 1."""
         ends_ns = dues_ns[1:]
-        ahead = np.flatnonzero(ends_ns > start_ns)
-        joints, q = np.empty((len(ahead), len(start_rad))), np.array(start_rad, dtype=np.float64)
-        now_ns = start_ns
-        for row, k in enumerate(ahead):
-            # Before the first action nothing is asked for.
-            begin_ns = max(now_ns, int(dues_ns[k]))
-            q = self._moved(q, actions[k], float(ends_ns[k] - begin_ns) / _NS)
-            joints[row], now_ns = q, int(ends_ns[k])
+        ahead = ends_ns > start_ns
+        # Before the first action nothing is asked for.
+        times_s = (ends_ns[ahead] - np.maximum(dues_ns[:-1][ahead], start_ns)) / _NS
+        if not self._channel.cartesian:
+            changes = actions[ahead][:, self._order] * times_s[:, None]
+            return ends_ns[ahead], start_rad + np.cumsum(changes, axis=0)
+        joints, q = np.empty((len(times_s), len(start_rad))), np.array(start_rad, dtype=np.float64)
+        for row, twist in enumerate(_twists(actions[ahead], self._channel)):
+            joints[row] = q = self._moved(q, twist, float(times_s[row]))
         return ends_ns[ahead], joints
 
-    def _moved(self, q: Floats, action: Floats, time_s: float) -> Floats:
-        """Joints after a velocity has been in force for a time."""
-        if not self._channel.cartesian:
-            return np.asarray(q + action[self._order] * time_s)
+    def _moved(self, q: Floats, twist: Floats, time_s: float) -> Floats:
+        """Joints after a twist (6,) has been in force for a time: midpoint steps, to the limits."""
         assert self._model is not None
-        twist = _twist(action, self._channel)
-        steps = max(1, int(np.ceil(time_s / _STEP_S)))
+        # One that stands beyond a limit may come back, and goes no further.
+        low, high = np.minimum(self._model.low, q), np.maximum(self._model.high, q)
+        steps = max(1, math.ceil(time_s / _STEP_S))
         step_s = time_s / steps
         for _ in range(steps):
             middle = q + joint_velocity(self._model, q, twist) * (step_s / 2)
-            q = q + joint_velocity(self._model, middle, twist) * step_s
+            moved = q + joint_velocity(self._model, middle, twist) * step_s
+            q = np.minimum(np.maximum(moved, low), high)
         return q
 
 
-def _twist(action: Floats, channel: ActionChannel) -> Floats:
-    """A twist (6,) in m/s and rad/s along the axes of the base frame."""
-    linear = np.asarray(action[:3], dtype=np.float64)
-    angular = np.asarray(action[3:], dtype=np.float64)
+def _twists(actions: Floats, channel: ActionChannel) -> Floats:
+    """Twists (A, 6) in m/s and rad/s along the axes of the base frame, of actions (A, n)."""
+    linear, angular = actions[:, :3], actions[:, 3:]
     if channel.field == "twist_6d":
         angular = euler_of_matrix(matrix_of_6d(angular))
     if channel.unit != "unitless":
-        return np.concatenate([linear, angular])
+        return np.concatenate([linear, angular], axis=1)
     # A share of the highest speed is a share, also along a diagonal.
-    linear = linear / max(1.0, float(np.linalg.norm(linear)))
-    angular = angular / max(1.0, float(np.linalg.norm(angular)))
-    return np.concatenate([channel.max_linear_m_s * linear, channel.max_angular_rad_s * angular])
+    linear, angular = (
+        part / np.maximum(1.0, np.linalg.norm(part, axis=1, keepdims=True))
+        for part in (linear, angular)
+    )
+    return np.concatenate(
+        [channel.max_linear_m_s * linear, channel.max_angular_rad_s * angular], axis=1
+    )
 
 
 def _one_kind(embodiment: Embodiment, channels: dict[str, ActionChannel]) -> ActionChannel:

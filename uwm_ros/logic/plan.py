@@ -80,8 +80,13 @@ class Plan:
         positions, velocities, areas = self.raw.samples(moments_ns)
         return areas, positions, velocities
 
-    def spliced(self, curve: Trajectory) -> Plan:
+    def spliced(self, curve: Trajectory, *, whole: bool = False) -> Plan:
         """R as before until the curve begins, then the curve, which must begin on R.
+
+        Args:
+            curve: What comes.
+            whole: Keep all of the past. For curves that begin far ahead, before which much of
+                what is called past here has not been commanded yet.
 
         Raises:
             ValueError: If the curve begins elsewhere or at another velocity.
@@ -91,7 +96,8 @@ class Plan:
         there = np.allclose(position, curve.positions[0], rtol=0, atol=1e-9)
         if not (there and np.allclose(velocity, curve.velocities[0], rtol=0, atol=1e-8)):
             raise ValueError("a curve must begin where the plan is, at the plan's velocity")
-        since_ns = max(old.start_ns, at_ns - _PAST_NS - self.smoothing_ns)
+        since_ns = old.start_ns if whole else at_ns - _PAST_NS - self.smoothing_ns
+        since_ns = max(old.start_ns, since_ns)
         kept = (old.times_ns > since_ns) & (old.times_ns < at_ns)
         begin = old.sample(since_ns)
         # A piece of a cubic is a cubic: cutting the segments at both ends changes nothing.
@@ -111,7 +117,7 @@ class Plan:
         """Come to rest as fast as the limits allow, from what is decided already on."""
         at_ns = self.splice_ns(now_ns)
         mine = limits.for_curve(self.smoothing_ns / _NS)
-        return self.spliced(stop(self.raw.sample(at_ns), at_ns, mine))
+        return self.spliced(stop(self.raw.sample(at_ns), at_ns, mine), whole=True)
 
     def led_to(self, position_rad: Floats, now_ns: int, limits: Limits) -> Plan:
         """Go to rest at (J,) rad, from what is decided already on."""

@@ -150,7 +150,7 @@ def _guarded(
 def _braking(plan: Plan, curve: Trajectory, moment_ns: int, limits: Limits) -> Plan:
     """Follow a curve until a moment, then brake."""
     begun = plan.spliced(curve)
-    return begun.spliced(stop(begun.raw.sample(moment_ns), moment_ns, limits))
+    return begun.spliced(stop(begun.raw.sample(moment_ns), moment_ns, limits), whole=True)
 
 
 def _cause(what: str) -> Cause:

@@ -88,7 +88,11 @@ class Witness:
         operator.watch(topic, JointState, self._on_measured, _DEPTH)
 
     def hear_commands(self, wanted: bool) -> None:
-        """Listen to the commands, or not: whoever listens looks like a controller to the graph."""
+        """Listen to the commands, or not: whoever listens looks like a controller to the graph.
+
+        What was commanded in between is not known, so the record begins anew.
+        """
+        self.log.clear()
         channel, receive = self._command
         if self._commands is not None:
             self.operator.node.destroy_subscription(self._commands)
@@ -112,10 +116,17 @@ class Witness:
         """The executor's newest state; empty before the first."""
         return self.statuses[-1].state if self.statuses else ""
 
-    def first(self, states: tuple[str, ...], since_ns: int) -> Any | None:
-        """The first executor status in one of the states that is stamped at or after a moment."""
+    def first(self, states: tuple[str, ...], since_ns: int, word: str = "") -> Any | None:
+        """The first executor status in one of the states, stamped at or after a moment.
+
+        Args:
+            states: Any of them.
+            since_ns: The moment.
+            word: Part of its reason.
+        """
         for status in self.statuses:
-            if status.state in states and to_ns(status.header.stamp) >= since_ns:
+            young = to_ns(status.header.stamp) >= since_ns
+            if young and status.state in states and word in status.reason:
                 return status
         return None
 

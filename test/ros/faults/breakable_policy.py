@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The policy node as it is, with a model that raises or hangs while a file says so.
 
-Run as a program: the file is named by the variable UWM_BREAK and holds ``raise`` or ``hang``.
+Run as a program: the file is named by the variable UWM_BREAK and holds ``raise`` or ``hang``. The
+moment at which the model met it is written beside it, with the suffix ``.at``.
 """
 
 import os
@@ -26,6 +27,8 @@ class Breakable:
 
     def act(self, *given, **named):
         wish = self._wish.read_text() if self._wish.is_file() else ""
+        if wish:
+            self._wish.with_suffix(".at").write_text(str(time.time_ns()))
         if wish == "raise":
             raise RuntimeError("the model broke on request")
         while wish == "hang" and self._wish.is_file():

@@ -17,7 +17,7 @@ from uwm_core.embodiment import Embodiment
 from uwm_ros.bridge.clock import to_ns
 from uwm_ros.description import PolicyOptions
 from uwm_ros.operator.attempt import AttemptRunner
-from uwm_ros.operator.client import operator_on_graph
+from uwm_ros.operator.client import GraphError, operator_on_graph
 from uwm_ros.operator.node_process import NodeProcess
 from uwm_ros.operator.witness import Witness
 
@@ -39,10 +39,19 @@ def main(remote, link, folder):
         operator = stack.enter_context(operator_on_graph())
         witness = Witness(operator, Embodiment.load("fr3_sim"))
         AttemptRunner(operator).wait_until_ready()
-        operator.call("executor/run", Trigger)
+        must(operator, lambda: runs(operator), "a start")
         must(operator, lambda: witness.state == "running", "running")
         operator.wait(lambda: False, DRIVEN_S)
         return cut(operator, witness, ["ip", "-n", remote, "link", "set", link])
+
+
+def runs(operator):
+    """Whether the executor could be started."""
+    try:
+        operator.call("executor/run", Trigger)
+    except GraphError:
+        return False
+    return True
 
 
 def cut(operator, witness, link):

@@ -27,9 +27,9 @@ def test_joint_states_of_another_arm_hold(driving):
 
 
 def test_joints_in_another_order_are_found_by_their_names(driving):
-    since_ns = driving.fault("wrong_joint_order")
+    driving.fault("wrong_joint_order")
     driving.pass_s(1.0)
-    driving.never_held(since_ns)
+    driving.never_held()
 
 
 def test_a_controller_that_is_gone_holds_for_the_operator(driving):
@@ -44,9 +44,8 @@ def test_a_controller_that_is_gone_holds_for_the_operator(driving):
 
 def test_an_obstacle_holds_and_the_plan_gives_way(driving):
     since_ns = driving.fault("obstacle")
-    driving.wait(lambda: driving.witness.first(("holding",), since_ns), "a hold")
-    status = driving.witness.first(("holding",), since_ns)
-    assert "blocked" in status.reason
+    # No time is asked for: a blocked arm is one that has fallen behind its plan.
+    driving.wait(lambda: driving.witness.first(("holding",), since_ns, "blocked"), "a hold")
     driving.wait(driving.is_still, "an arm at rest")
     driving.no_limit_is_broken()
     # No wind-up: the command ends where the arm is, not beyond the obstacle.

@@ -35,6 +35,7 @@ class Hand:
         from rclpy.action import ActionServer
         from rclpy.callback_groups import ReentrantCallbackGroup
         from rclpy.node import Node
+        from sensor_msgs.msg import JointState
         from std_srvs.srv import Trigger
 
         self.width_m, self.object_m, self.hangs = 0.04, object_m, hangs
@@ -42,12 +43,22 @@ class Hand:
         self._busy, self._stop = 0, threading.Event()
         self.node = Node("hand", context=graph.context)
         group = ReentrantCallbackGroup()
-        for kind, name in ((Move, "move"), (Grasp, "grasp")):
+        self.servers = [
             ActionServer(
                 self.node, kind, f"{namespace}/{name}", self._run(name, kind), callback_group=group
             )
+            for kind, name in ((Move, "move"), (Grasp, "grasp"))
+        ]
         self.node.create_service(Trigger, f"{namespace}/stop", self._end, callback_group=group)
+        self.states = self.node.create_publisher(JointState, f"{namespace}/joint_states", 1)
+        self.node.create_timer(1 / 30, self._tell, callback_group=group)
         self._spin(graph)
+
+    def _tell(self):
+        from sensor_msgs.msg import JointState
+
+        names = ["fr3_finger_joint1", "fr3_finger_joint2"]
+        self.states.publish(JointState(name=names, position=[self.width_m / 2] * 2))
 
     def _spin(self, graph):
         from rclpy.executors import MultiThreadedExecutor
@@ -61,6 +72,8 @@ class Hand:
         self._stop.set()
         self.executor.shutdown(timeout_sec=5.0)
         self.thread.join(5.0)
+        for server in self.servers:
+            server.destroy()
         self.node.destroy_node()
 
     def _end(self, _, response):
@@ -112,3 +125,17 @@ def hand(graph, interfaces):
     yield build
     for made in hands:
         made.close()
+
+
+@pytest.fixture
+def serve(graph, interfaces):
+    """Serves actions on the graph's node: `serve(kind, name, run, ...)`."""
+    from rclpy.action import ActionServer
+
+    servers = []
+    yield lambda *args, **options: servers.append(ActionServer(graph.node, *args, **options))
+    # A server that is taken from a node that spins would end the spinning.
+    graph.executor.shutdown(timeout_sec=5.0)
+    graph.thread.join(5.0)
+    for server in servers:
+        server.destroy()

@@ -164,9 +164,9 @@ def test_the_topic_of_a_controller_gets_each_plan_once_and_names_strangers(graph
 
 
 @pytest.mark.parametrize("ending", ["succeeds", "rejects", "aborts"])
-def test_the_action_of_a_controller_tells_how_it_went(graph, interfaces, ending):
+def test_the_action_of_a_controller_tells_how_it_went(graph, serve, ending):
     from control_msgs.action import FollowJointTrajectory
-    from rclpy.action import ActionServer, CancelResponse, GoalResponse
+    from rclpy.action import CancelResponse, GoalResponse
 
     from uwm_ros.bridge.outputs import make_arm_output
 
@@ -185,8 +185,8 @@ def test_the_action_of_a_controller_tells_how_it_went(graph, interfaces, ending)
         return result
 
     answer = GoalResponse.REJECT if ending == "rejects" else GoalResponse.ACCEPT
-    server = ActionServer(
-        graph.node, FollowJointTrajectory, "arm/follow_joint_trajectory", run,
+    serve(
+        FollowJointTrajectory, "arm/follow_joint_trajectory", run,
         goal_callback=lambda _: answer, cancel_callback=lambda _: CancelResponse.ACCEPT,
     )  # fmt: skip
     embodiment = commanded(FOLLOW_JOINT_TRAJECTORY)
@@ -207,4 +207,3 @@ def test_the_action_of_a_controller_tells_how_it_went(graph, interfaces, ending)
         graph.wait(lambda: said.append(output.check()) or said[-1], "the trouble")
         assert {"rejects": "rejected", "aborts": "left the path"}[ending] in said[-1]
     assert output.check() == ""
-    server.destroy()

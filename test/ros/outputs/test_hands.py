@@ -77,7 +77,7 @@ def test_an_object_stays_held_while_the_wish_trembles(graph, hand):
     graph.wait(lambda: driver.output.check() == "", "the gripper to be found")
     driver.wish(0.0)
     graph.wait(lambda: fingers.width_m == 0.03, "a grasp")
-    for width_m in (0.02, 0.01, 0.025, 0.0):
+    for width_m in (0.012, 0.006, 0.015, 0.0):
         driver.wish(width_m)
         time.sleep(0.4)  # long enough for a steady wish to count
     assert fingers.goals == [("grasp", 0.0)]
@@ -102,9 +102,8 @@ def test_without_a_gripper_it_says_where_it_looked(graph, interfaces):
 
 
 @pytest.mark.parametrize("franka", [True, False])
-def test_gripper_command_halves_the_width_for_franka_alone(graph, interfaces, franka):
+def test_gripper_command_halves_the_width_for_franka_alone(graph, serve, franka):
     from control_msgs.action import GripperCommand
-    from rclpy.action import ActionServer
 
     heard = []
 
@@ -115,7 +114,7 @@ def test_gripper_command_halves_the_width_for_franka_alone(graph, interfaces, fr
         return GripperCommand.Result(position=2 * position if franka else position)
 
     name = "fr3_gripper/gripper_action" if franka else "robotiq/gripper_cmd"
-    server = ActionServer(graph.node, GripperCommand, name, run)
+    serve(GripperCommand, name, run)
     asked = "franka_gripper/gripper_action" if franka else name
     embodiment = with_gripper(GRIPPER_COMMAND, asked)
     scale = embodiment.action["gripper_width"].scale
@@ -124,4 +123,3 @@ def test_gripper_command_halves_the_width_for_franka_alone(graph, interfaces, fr
     driver.wish(0.06)
     graph.wait(lambda: heard, "a goal")
     assert heard == [pytest.approx(0.03 if franka else 0.06 / scale)]
-    server.destroy()

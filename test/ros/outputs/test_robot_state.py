@@ -49,9 +49,8 @@ def test_a_robot_that_falls_silent_is_trouble(graph, robot):
     graph.wait(lambda: "silent" in state.trouble(), "the silence to be noticed")
 
 
-def test_recovery_is_asked_only_on_request(graph, robot):
+def test_recovery_is_asked_only_on_request(graph, robot, serve):
     from franka_msgs.action import ErrorRecovery
-    from rclpy.action import ActionServer
 
     state, report = robot
     with pytest.raises(UwmError, match="nobody offers the action /action_server/error_recovery"):
@@ -63,12 +62,11 @@ def test_recovery_is_asked_only_on_request(graph, robot):
         handle.succeed()
         return ErrorRecovery.Result()
 
-    server = ActionServer(graph.node, ErrorRecovery, "action_server/error_recovery", run)
+    serve(ErrorRecovery, "action_server/error_recovery", run)
     report(4)
     assert not asked.is_set()
     graph.wait(lambda: _recovers(state), "the action to be found")
     assert asked.wait(20)
-    server.destroy()
 
 
 def _recovers(state):

@@ -7,6 +7,8 @@ from typing import Any
 
 from rclpy.action import ActionClient
 from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from uwm_core.action_channel import ActionChannel
@@ -45,6 +47,10 @@ class FrankaGripper(ActionGripper):
         self._mover = ActionClient(self._node, self._move, f"{place}/move")
         self._grasper = ActionClient(self._node, self._grasp, f"{place}/grasp")
         self._stopper = self._node.create_client(Trigger, f"{place}/stop")
+        # Feedback comes ten times a second and only during a goal, this always.
+        self._node.create_subscription(
+            JointState, f"{place}/joint_states", self._see, qos_profile_sensor_data
+        )
         wanted = self.places()[0]
         instead = "" if place == wanted else f", where the embodiment says {wanted}"
         return f"{place}/move and grasp{instead}"
@@ -76,6 +82,9 @@ class FrankaGripper(ActionGripper):
     def read(self, answer: Any) -> tuple[str, bool | None]:
         """Of a result; whether something is held is told by where the fingers are."""
         return failure(answer, answer.result.error), None
+
+    def _see(self, message: JointState) -> None:
+        self._drive.felt(sum(message.position) / self._metres)  # each finger tells half
 
     def _feel(self, message: Any) -> None:
         self._drive.felt(message.feedback.current_width / self._metres)

@@ -44,7 +44,7 @@ class ActionGripper(ABC):
         self._schedule = Schedule()
         self._place = ""
         self._seen = ""
-        self._looking = node.create_timer(_LOOK_S, self._look)
+        node.create_timer(_LOOK_S, self._look)
 
     @abstractmethod
     def places(self) -> tuple[str, ...]:
@@ -112,15 +112,16 @@ class ActionGripper(ABC):
         return "" if self.is_ready() else f"gripper {self._place} is gone"
 
     def _look(self) -> None:
-        """Find the gripper, and look twice: a server's parts are discovered one after another."""
+        """Find the gripper, again where it is gone; twice, as discovery tells of it in parts."""
+        if self._place and self.is_ready():
+            return
         place = next((place for place in self.places() if self.is_at(place)), "")
         if not place or place != self._seen:
             self._seen = place
-            return
-        self._node.destroy_timer(self._looking)
-        found = self.use(place)
-        self._place = place
-        self._node.get_logger().info(f"gripper found: {found}")
+        elif place != self._place:
+            found = self.use(place)
+            self._place = place
+            self._node.get_logger().info(f"gripper found: {found}")
 
     def _after(self, goal: Goal) -> Callable[[Any], None]:
         """What to do once the server has taken or rejected a goal."""

@@ -13,139 +13,14 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("uwm_ros.msg")
 
-from diagnostic_msgs.msg import DiagnosticArray
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Float32
-from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from uwm_core.embodiment import Embodiment
-from uwm_core.records import ActionChunk
-from uwm_ros.bridge.chunks import to_message
 from uwm_ros.bridge.clock import to_ns
-from uwm_ros.logic.limits import Limits
-from uwm_ros.logic.trajectory import Trajectory
-from uwm_ros.msg import ActionChunk as ActionChunkMessage
-from uwm_ros.msg import ExecutorStatus
-from uwm_ros.nodes.executor import ExecutorNode
-
-FR3 = Embodiment.load("fr3_sim")
-LIMITS = Limits.of(FR3)
-HOME = np.array(FR3.home_rad)
-JOINTS = list(FR3.arm_joints)
-ARM = FR3.action["joint_target"].command_topic
-GRIPPER = FR3.action["gripper_width"].command_topic
-
-
-class Bench:
-    """Stands for robot and policy: measures, asks, and keeps what was commanded."""
-
-    def __init__(self, graph):
-        self.graph, self.node = graph, graph.node
-        self.trajectories = graph.listen(JointTrajectory, ARM)
-        self.gripper = graph.listen(Float32, GRIPPER)
-        self.status = graph.listen(ExecutorStatus, "executor/status")
-        self.diagnostics = graph.listen(DiagnosticArray, "/diagnostics")
-        self.state = self.node.create_publisher(JointState, FR3.state["joint_pos"].topic, 10)
-        self.chunks = self.node.create_publisher(ActionChunkMessage, "policy/action_chunk", 10)
-        self.sequence = 0
-        self.measured = HOME
-        self.measuring = self.following = True
-        self.timer = self.node.create_timer(0.01, self.measure)
-
-    def connected(self):
-        for publisher in (self.state, self.chunks):
-            self.graph.connected(publisher)
-        self.graph.wait(
-            lambda: self.node.count_publishers(ARM) == 1 and self.status, "the executor"
-        )
-        self.graph.wait(
-            lambda: self.status and self.status[-1].observation_age_s >= 0, "a measured arm"
-        )
-
-    def now_ns(self):
-        return self.node.get_clock().now().nanoseconds
-
-    def measure(self):
-        if self.following and self.trajectories:
-            self.measured, _ = curve(self.trajectories[-1]).sample(self.now_ns())
-        if self.measuring:
-            message = JointState(name=JOINTS[::-1], position=self.measured[::-1].tolist())
-            message.header.stamp = self.node.get_clock().now().to_msg()
-            self.state.publish(message)
-
-    def chunk(self, arm=None, gripper=0.04, age_s=0.0, order=None, **fields):
-        arm = np.tile(HOME, (12, 1)) if arm is None else arm
-        actions = np.column_stack([arm, np.broadcast_to(gripper, len(arm))]).astype(np.float32)
-        names = FR3.action_names
-        if order is not None:
-            actions, names = actions[:, order], tuple(names[i] for i in order)
-        message = to_message(
-            ActionChunk(self.now_ns() - round(age_s * 1e9), FR3.period_ns, actions, names)
-        )
-        self.sequence += 1
-        message.sequence, message.embodiment = self.sequence, "fr3_sim"
-        for name, value in fields.items():
-            setattr(message, name, value)
-        self.chunks.publish(message)
-
-    def call(self, name):
-        return self.graph.call(Trigger, f"executor/{name}")
-
-    def run(self):
-        answer = self.call("run")
-        assert answer.success, answer.message
-
-    def reaches(self, state):
-        self.graph.wait(lambda: self.status and self.status[-1].state == state, f"state {state}")
-        return self.status[-1]
-
-    def running(self):
-        """Run with a calm chunk."""
-        self.run()
-        self.chunk(ramp(0.1))
-        self.reaches("running")
-        self.graph.wait(lambda: self.trajectories, "a trajectory")
-
-    def rests(self):
-        """Wait until the plan has ended and the controller is told nothing any more."""
-
-        def quiet():
-            count, reports = len(self.trajectories), len(self.status)
-            self.graph.wait(lambda: len(self.status) > reports + 3, "status")
-            return len(self.trajectories) == count
-
-        self.graph.wait(quiet, "the rest")
-
-    def all_commands_keep_the_limits(self):
-        for message in self.trajectories:
-            assert list(message.joint_names) == JOINTS
-            assert curve(message).violations(LIMITS) == []
-            assert not any(message.points[-1].velocities)
-
-
-def ramp(rate_rad_s, length=12):
-    return HOME + np.outer(np.arange(length) * FR3.period_ns / 1e9, np.full(7, rate_rad_s))
-
-
-def curve(message):
-    start_ns = to_ns(message.header.stamp)
-    times_ns = np.array([start_ns + to_ns(p.time_from_start) for p in message.points])
-    positions = np.array([p.positions for p in message.points])
-    return Trajectory(times_ns, positions, np.array([p.velocities for p in message.points]))
-
-
-@pytest.fixture
-def bench(graph):
-    bench = Bench(graph)
-    graph.add(ExecutorNode)
-    bench.connected()
-    return bench
 
 
 def test_nothing_is_commanded_before_run(bench):
     for _ in range(3):
-        bench.chunk(ramp(0.1))
+        bench.chunk(bench.ramp(0.1))
     bench.graph.wait(lambda: len(bench.status) > 5, "status")
     assert bench.status[-1].state == "idle"
     assert bench.trajectories == []
@@ -154,13 +29,13 @@ def test_nothing_is_commanded_before_run(bench):
 
 def test_chunk_becomes_stamped_trajectories_with_velocities_that_end_where_it_ends(bench):
     bench.running()
-    first = curve(bench.trajectories[0])
-    np.testing.assert_allclose(first.positions[0], HOME, atol=1e-6)
+    first = bench.curve(bench.trajectories[0])
+    np.testing.assert_allclose(first.positions[0], bench.home, atol=1e-6)
     assert to_ns(bench.trajectories[0].header.stamp) > 0
     bench.graph.wait(lambda: bench.status[-1].state == "holding", "the end of the chunk")
-    assert max(np.abs(curve(m).velocities).max() for m in bench.trajectories) > 0.05
-    last = curve(bench.trajectories[-1])
-    np.testing.assert_allclose(last.positions[-1], ramp(0.1)[-1], atol=5e-3)
+    assert max(np.abs(bench.curve(m).velocities).max() for m in bench.trajectories) > 0.05
+    last = bench.curve(bench.trajectories[-1])
+    np.testing.assert_allclose(last.positions[-1], bench.ramp(0.1)[-1], atol=5e-3)
     bench.all_commands_keep_the_limits()
 
 
@@ -168,7 +43,7 @@ def test_each_trajectory_ends_soon_and_at_rest_should_no_other_come(bench):
     bench.running()
     bench.graph.wait(lambda: len(bench.trajectories) > 4, "trajectories")
     for message in bench.trajectories:
-        sent = curve(message)
+        sent = bench.curve(message)
         assert (sent.end_ns - sent.start_ns) / 1e9 < 0.5
         assert not sent.velocities[-1].any()
 
@@ -176,9 +51,9 @@ def test_each_trajectory_ends_soon_and_at_rest_should_no_other_come(bench):
 def test_every_trajectory_starts_on_the_plan_being_executed(bench):
     bench.running()
     bench.graph.wait(lambda: bench.status and bench.status[-1].chunk_age_s > 0.3, "time to pass")
-    bench.chunk(ramp(0.1, 15)[3:])
+    bench.chunk(bench.ramp(0.1, 15)[3:])
     bench.graph.wait(lambda: bench.status[-1].chunk_sequence == 2, "the second chunk")
-    sent = [curve(message) for message in bench.trajectories]
+    sent = [bench.curve(message) for message in bench.trajectories]
     assert len(sent) > 3
     for before, after in itertools.pairwise(sent):
         q, v = before.sample(after.start_ns)
@@ -188,12 +63,14 @@ def test_every_trajectory_starts_on_the_plan_being_executed(bench):
 
 def test_joints_follow_names_in_states_and_chunks(bench):
     bench.run()
-    arm = HOME + np.outer(np.arange(12), np.linspace(-0.004, 0.004, 7))
+    arm = bench.home + np.outer(np.arange(12), np.linspace(-0.004, 0.004, 7))
     bench.chunk(arm, order=np.random.default_rng(1).permutation(8))
     bench.reaches("running")
     bench.graph.wait(lambda: bench.trajectories, "a trajectory")
     bench.graph.wait(lambda: bench.status[-1].state == "holding", "the end of the chunk")
-    np.testing.assert_allclose(curve(bench.trajectories[-1]).positions[-1], arm[-1], atol=5e-3)
+    np.testing.assert_allclose(
+        bench.curve(bench.trajectories[-1]).positions[-1], arm[-1], atol=5e-3
+    )
 
 
 def test_gripper_value_goes_out_at_its_due_time_as_it_was_recorded(bench):
@@ -213,14 +90,14 @@ def test_gripper_value_goes_out_at_its_due_time_as_it_was_recorded(bench):
 
 def test_not_a_number_holds_until_the_operator_runs_again(bench):
     bench.running()
-    bad = ramp(0.1)
+    bad = bench.ramp(0.1)
     bad[5, 2] = np.nan
     bench.chunk(bad)
     status = bench.reaches("holding")
     assert "nan" in status.reason
     assert status.holds == 1
     bench.rests()
-    bench.chunk(ramp(0.0))
+    bench.chunk(bench.ramp(0.0))
     bench.rests()
     assert bench.status[-1].state == "holding"
     bench.all_commands_keep_the_limits()
@@ -231,11 +108,11 @@ def test_not_a_number_holds_until_the_operator_runs_again(bench):
 
 def test_hold_stops_on_the_plan(bench):
     bench.run()
-    bench.chunk(ramp(0.4))
+    bench.chunk(bench.ramp(0.4))
     bench.reaches("running")
     assert bench.call("hold").success
     bench.reaches("holding")
-    before, stop = (curve(message) for message in bench.trajectories[-2:])
+    before, stop = (bench.curve(message) for message in bench.trajectories[-2:])
     q, v = before.sample(stop.start_ns)
     np.testing.assert_allclose(stop.positions[0], q, atol=1e-4)
     np.testing.assert_allclose(stop.velocities[0], v, atol=5e-3)
@@ -275,8 +152,8 @@ def test_passing_trouble_holds_and_heals_by_itself(bench, fault, word):
         (lambda bench: bench.chunk(embodiment="other"), "other"),
         (lambda bench: bench.chunk(names=[f"x{i}" for i in range(8)]), "names"),
         (lambda bench: bench.chunk(length=3), "numbers"),
-        (lambda bench: bench.chunk(HOME + np.full((12, 7), 1.0)), "rad from the next"),
-        (lambda bench: bench.chunk(np.where(np.arange(12)[:, None] > 5, 1e6, HOME)), "limit"),
+        (lambda bench: bench.chunk(bench.home + np.full((12, 7), 1.0)), "rad from the next"),
+        (lambda bench: bench.chunk(np.where(np.arange(12)[:, None] > 5, 1e6, bench.home)), "limit"),
     ],
     ids=["another embodiment", "other names", "malformed", "far away", "1e6"],
 )
@@ -308,18 +185,20 @@ def test_stop_is_latched_until_reset(bench):
 
 
 def test_second_publisher_on_the_command_topic_is_refused_by_name(bench, stranger):
-    other = stranger.node.create_publisher(JointTrajectory, ARM, 1)
-    bench.graph.wait(lambda: bench.node.count_publishers(ARM) == 2, "the second publisher")
+    other = stranger.node.create_publisher(JointTrajectory, bench.arm_topic, 1)
+    bench.graph.wait(
+        lambda: bench.node.count_publishers(bench.arm_topic) == 2, "the second publisher"
+    )
     # Discovery tells of a publisher first and of its name a moment later.
     bench.graph.wait(lambda: "/tester" in bench.call("run").message, "a refusal with the name")
     assert bench.status[-1].state == "idle"
     stranger.node.destroy_publisher(other)
-    bench.graph.wait(lambda: bench.node.count_publishers(ARM) == 1, "one publisher")
+    bench.graph.wait(lambda: bench.node.count_publishers(bench.arm_topic) == 1, "one publisher")
     bench.run()
 
 
 def test_far_first_command_is_not_started(bench):
-    bench.chunk(HOME + np.full((12, 7), 0.6))
+    bench.chunk(bench.home + np.full((12, 7), 0.6))
     bench.graph.wait(lambda: len(bench.status) > 3, "status")
     answer = bench.call("run")
     assert not answer.success
@@ -327,21 +206,21 @@ def test_far_first_command_is_not_started(bench):
     assert bench.trajectories == []
 
 
-def test_termination_brings_the_arm_to_rest_and_exits_cleanly(graph):
+def test_termination_brings_the_arm_to_rest_and_exits_cleanly(idle_bench):
     process = subprocess.Popen(
         [sys.executable, "-m", "uwm_ros.nodes.executor"],
         env=dict(os.environ),
     )
     try:
-        bench = Bench(graph)
+        bench = idle_bench
         bench.connected()
         bench.run()
-        bench.chunk(ramp(0.3))
+        bench.chunk(bench.ramp(0.3))
         bench.reaches("running")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         bench.all_commands_keep_the_limits()
-        assert not curve(bench.trajectories[-1]).velocities[-1].any()
+        assert not bench.curve(bench.trajectories[-1]).velocities[-1].any()
     finally:
         if process.poll() is None:
             process.kill()
