@@ -211,8 +211,14 @@ def _shade(name: str, half_y_m: tuple[float, ...], half_x_m: tuple[float, ...]) 
     return f'<body name="{name}" mocap="true">{discs}</body>'
 
 
-def _further(names: Sequence[str]) -> str:
+def _further(cameras: Sequence[str]) -> str:
     """Cameras beside the two that every scene has, each with a view of its own."""
+    names = [name for name in cameras if name not in CAMERAS]
+    if len(names) > len(VIEWS):
+        raise UwmError(
+            f"the simulated arm has {', '.join(CAMERAS)} and {len(VIEWS)} more cameras, "
+            f"not {len(names)} more: {', '.join(names)}"
+        )
     elements = []
     for name, (position_m, target_m, fovy_deg) in zip(names, VIEWS, strict=False):
         look = np.subtract(target_m, position_m)
@@ -234,12 +240,6 @@ def scene_xml(cameras: Sequence[str] = CAMERAS) -> str:
     Raises:
         UwmError: There are more of them than views.
     """
-    further = [name for name in cameras if name not in CAMERAS]
-    if len(further) > len(VIEWS):
-        raise UwmError(
-            f"the simulated arm has {', '.join(CAMERAS)} and {len(VIEWS)} more cameras, "
-            f"not {len(further)} more: {', '.join(further)}"
-        )
     legs = "".join(
         f'<geom class="skin" type="cylinder" material="leg" pos="{x} {y} -.39" size=".025 .35"/>'
         for x in (-0.17, 0.83)
@@ -271,7 +271,7 @@ def scene_xml(cameras: Sequence[str] = CAMERAS) -> str:
   <geom class="skin" type="box" material="mat" size=".20 .28 .0002" pos=".49 0 .0002"/>
   {legs}
   <camera name="front" pos="1.30 0 .56" xyaxes="0 1 0 -.447 0 .894" fovy="41"/>
-  {_further(further)}
+  {_further(cameras)}
   {_arm()}
   <body name="cube" pos=".5 0 {CUBE_HALF_M}">
     <freejoint name="cube"/>
