@@ -43,7 +43,7 @@ def joint_velocity(
     """
     drift = drift_per_s * (model.home - joint_rad)
     velocity = _resolve(model.jacobian(joint_rad), twist, drift, _MOTION)
-    return velocity / max(1.0, float((np.abs(velocity) / model.velocity).max()))
+    return velocity / max(1.0, float(np.abs(velocity / model.velocity).max()))
 
 
 def _resolve(jacobian: Floats, twist: Floats, posture: Floats, damping: float) -> Floats:

@@ -123,13 +123,14 @@ class Targets:
     def _moved(self, q: Floats, twist: Floats, time_s: float) -> Floats:
         """Joints after a twist (6,) has been in force for a time: midpoint steps, to the limits."""
         assert self._model is not None
+        # One that stands beyond a limit may come back, and goes no further.
+        low, high = np.minimum(self._model.low, q), np.maximum(self._model.high, q)
         steps = max(1, math.ceil(time_s / _STEP_S))
         step_s = time_s / steps
         for _ in range(steps):
             middle = q + joint_velocity(self._model, q, twist) * (step_s / 2)
             moved = q + joint_velocity(self._model, middle, twist) * step_s
-            # One that stands beyond a limit may come back, and goes no further.
-            q = np.clip(moved, np.minimum(self._model.low, q), np.maximum(self._model.high, q))
+            q = np.minimum(np.maximum(moved, low), high)
         return q
 
 
