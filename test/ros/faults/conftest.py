@@ -28,10 +28,8 @@ REACTIONS = {}
 
 
 def pytest_terminal_summary(terminalreporter):
-    if REACTIONS:
-        terminalreporter.section("from a fault to the hold")
-        for name, reaction_s in REACTIONS.items():
-            terminalreporter.line(f"{reaction_s:6.3f} s  {name}")
+    for name, reaction_s in REACTIONS.items():
+        terminalreporter.line(f"{reaction_s:6.3f} s from the fault to the hold: {name}")
 
 
 class Stalls:

@@ -12,10 +12,6 @@ if "sim_lift" not in bundled("checkpoints"):
     pytest.skip("config/checkpoints/sim_lift is not there", allow_module_level=True)
 
 
-# Until then an answer is only late, and the arm goes on with the actions that it has.
-HANGS_NS = 300_000_000
-
-
 @pytest.fixture(scope="module")
 def real(stage):
     """The graph with the real policy up."""
@@ -82,8 +78,13 @@ def test_a_model_that_raises_holds_and_heals(lifting):
 
 
 def test_a_model_that_hangs_holds_and_heals(lifting):
-    since_ns = broken(lifting, "hang") + HANGS_NS
-    lifting.expect_hold(since_ns, "inference has been running", name="model hangs, beyond 0.3 s")
+    since_ns = broken(lifting, "hang")
+    # Until it takes longer than ever, an answer is only late: the arm goes on with what it has.
+    lifting.wait(lambda: lifting.witness.first(("holding",), since_ns), "a hold")
+    reason = lifting.witness.first(("holding",), since_ns).reason
+    assert "inference has been running" in reason or "no new chunk" in reason
+    lifting.wait(lifting.is_still, "an arm at rest")
+    lifting.no_limit_is_broken()
     lifting.wish.unlink()
     lifting.goes_on_by_itself()
 
