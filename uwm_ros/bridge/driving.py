@@ -26,6 +26,7 @@ from uwm_ros.logic.watches import tracking_error
 
 _RESEND_NS = 100_000_000
 _FAREWELL_S = 1.5
+_LOOK_S = 0.02
 
 
 class Driving:
@@ -41,7 +42,6 @@ class Driving:
         """Create the publishers; nothing is sent."""
         self._node, self._rules = node, rules
         self._horizon_ns = round(options.horizon_s * 1e9)
-        self._period_s = 1.0 / options.rate_hz
         self._arm = make_arm_output(node, rules.embodiment, options.rate_hz)
         self._values = make_value_outputs(node, rules.embodiment)
         commanded = self._arm.topics if self._arm is not None else ()
@@ -142,11 +142,10 @@ class Driving:
             value.drop()
 
     def farewell(self) -> None:
-        """Bring the arm to rest before this process goes."""
+        """Wait until the loop has brought the arm to rest, before this process goes."""
         end_s = time.monotonic() + _FAREWELL_S
-        while self.streaming and self.moving(now := self._now_ns()) and time.monotonic() < end_s:
-            self.tick(now, running=False)
-            time.sleep(self._period_s)
+        while self.streaming and self.moving(self._now_ns()) and time.monotonic() < end_s:
+            time.sleep(_LOOK_S)
         if self._arm is not None:
             self._arm.wait_until_sent(0.5)
 

@@ -7,13 +7,11 @@ from rclpy.node import Node
 from sensor_msgs.msg import Joy
 
 from uwm_core.embodiment import Embodiment
-from uwm_core.errors import UwmError
 from uwm_ros.bridge.arm_state import ArmState
 from uwm_ros.bridge.clock import now_ns
 from uwm_ros.bridge.qos import reliable
 from uwm_ros.bridge.robot_state import RobotState
 from uwm_ros.logic.judge import Cause
-from uwm_ros.logic.limits import Floats
 from uwm_ros.logic.watches import Deadman, Heartbeat
 from uwm_ros.msg import PolicyStatus
 
@@ -46,18 +44,6 @@ class Watching:
         node.create_subscription(PolicyStatus, "policy/status", self._on_policy, reliable())
         if deadman_button >= 0:
             node.create_subscription(Joy, "joy", self._on_joy, reliable())
-
-    def measured(self, now_ns: int) -> Floats:
-        """Where the arm is now: (J,) rad.
-
-        Raises:
-            UwmError: If that is not known.
-        """
-        joint_rad, age_s = self.arm.at(now_ns)
-        if joint_rad is None or age_s > self.arm.max_age_s:
-            why = f": {self.arm.trouble}" if self.arm.trouble else ""
-            raise UwmError(f"no fresh joint state on {self.arm.topic}{why}")
-        return joint_rad
 
     def deadman(self, now_ns: int) -> bool:
         """Whether the operator lets the arm move."""

@@ -12,6 +12,7 @@ Nothing is sent before `run`; on SIGINT and SIGTERM the arm is brought to rest f
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +36,7 @@ from uwm_ros.bridge.qos import reliable
 from uwm_ros.bridge.realtime import take_precedence_of_process
 from uwm_ros.bridge.runtime import run_node
 from uwm_ros.bridge.services import serve_flag, serve_trigger
+from uwm_ros.bridge.steady_loop import SteadyLoop, locked
 from uwm_ros.bridge.watching import Watching
 from uwm_ros.logic.edges import EdgeLog
 from uwm_ros.logic.judge import Cause, Rules, Situation, Verdict, judge
@@ -61,6 +63,8 @@ class ExecutorNode(Node):
             UwmError: If a parameter or the embodiment is not usable.
         """
         super().__init__("executor", **options)
+        # The loop and the ROS thread share the state; whoever touches it holds this.
+        self.lock = threading.RLock()
         read = Parameters(self)
         self._embodiment = Embodiment.load(
             read.text("embodiment", "fr3_sim", "name of a bundled embodiment, or a path")
@@ -73,7 +77,7 @@ class ExecutorNode(Node):
         self._driver = self._options.driver
         self._newest: tuple[ActionChunk, ActionChunkMessage] | None = None
         self._played_ns = 0
-        self._ticks = 0
+        self._ranked = False
         self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
         self._periods = Periods(1.0 / self._options.rate_hz)
         self._driving = Driving(self, self._rules, self._options)
@@ -83,14 +87,17 @@ class ExecutorNode(Node):
         self._listen()
         self._serve()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0 / self._options.rate_hz, self._tick, clock=steady)
+        self.create_timer(_STATUS_S, self._look_around, clock=steady)
+        rate_hz, realtime = self._options.rate_hz, self._options.realtime
+        self._loop = SteadyLoop(self._tick, self._failed, rate_hz, realtime=realtime)
 
     def close(self) -> None:
         """Leave an arm at rest behind."""
         self._judging.close()
         if self._at.state == "running":
-            self._set(self._at.hold())
+            self.hold()
         self._driving.farewell()
+        self._loop.close()
 
     # What others say
 
@@ -112,6 +119,7 @@ class ExecutorNode(Node):
 
     # Commands of the operator
 
+    @locked
     def run(self) -> None:
         """Arm; the next good chunk near the measured state moves the arm.
 
@@ -125,7 +133,7 @@ class ExecutorNode(Node):
             raise UwmError(trouble)
         if trouble := self._watching.robot.trouble():
             raise UwmError(f"not started: {trouble}")
-        measured_rad = self._watching.measured(now_ns(self))
+        measured_rad = self._watching.arm.measured(now_ns(self))
         situation = dataclasses.replace(self._situation(), plan=None)
         if self._newest is not None:
             verdict = judge(self._newest[0], situation, self._rules)
@@ -135,14 +143,17 @@ class ExecutorNode(Node):
         self._played_ns = 0
         self._set(status)
 
+    @locked
     def hold(self) -> None:
         """Come to rest and stay until the next run."""
         self._set(self._at.hold())
 
+    @locked
     def stop(self) -> None:
         """Come to rest and stay until reset."""
         self._set(self._at.stop())
 
+    @locked
     def reset(self) -> None:
         """Forget a stop or a hold; commands end.
 
@@ -155,6 +166,7 @@ class ExecutorNode(Node):
         self._driving.release()
         self._set(status)
 
+    @locked
     def recover(self) -> None:
         """Ask the robot to leave its reflex.
 
@@ -164,6 +176,7 @@ class ExecutorNode(Node):
         self._at.reset()  # refuses where recovering would be refused too
         self._watching.robot.recover()
 
+    @locked
     def take_over(self, human: bool) -> None:
         """Play a human's chunks from now on, or the policy's again; the plan goes on meanwhile."""
         self._driver = "human" if human else "policy"
@@ -172,6 +185,7 @@ class ExecutorNode(Node):
 
     # Chunks
 
+    @locked
     def _on_chunk(self, message: ActionChunkMessage) -> None:
         now, ours = now_ns(self), self._embodiment.name
         try:
@@ -195,6 +209,7 @@ class ExecutorNode(Node):
         case = Case(chunk, message, arrived_ns, situation, self._driving.version)
         self._judging.submit(case)
 
+    @locked
     def _judged(self, case: Case, verdict: Verdict) -> None:
         """A verdict is there; the plan may have changed or gone on too far since."""
         now = now_ns(self)
@@ -218,25 +233,25 @@ class ExecutorNode(Node):
 
     # Watching
 
+    @locked
     def _tick(self) -> None:
+        """One turn of the loop, on its own thread."""
         now = now_ns(self)
-        if self._ticks == 0 and self._options.realtime:
-            self.get_logger().info(f"runs with {take_precedence_of_process()}")
-        self._ticks += 1
         period_s = self._periods.tick(time.monotonic())
         if period_s > _PAUSE_S and self._driving.moving(now - round(period_s * 1e9)):
             self._driving.freeze(now)
             self._trouble(Cause.PERIOD, f"the loop paused for {period_s:.2f} s")
         if commanded := self._driving.tick(now, self._at.state == "running"):
             self._reports.timing(*commanded)
-        if self._at.state == "running":
-            if trouble := self._forbidden(now) or self._on_course(now):
-                self._trouble(*trouble)
-        elif self._options.autostart and self._at.state == "idle":
-            self._start_by_itself()
-        if self._ticks % max(1, round(_STATUS_S * self._options.rate_hz)) == 0:
-            self._look_around()
-            self._report()
+        if self._at.state == "running" and (
+            trouble := self._forbidden(now) or self._on_course(now)
+        ):
+            self._trouble(*trouble)
+
+    def _failed(self, error: Exception) -> None:
+        """A turn of the loop failed, which is a defect of ours: nothing moves any more."""
+        self.get_logger().error(f"loop failed: {error!r}")
+        self._trouble(Cause.DEFECT, f"loop failed: {error!r}")
 
     def _forbidden(self, now: int) -> tuple[Cause, str] | None:
         return self._watching.forbids(now, self._driver)
@@ -253,13 +268,19 @@ class ExecutorNode(Node):
         return None
 
     def _look_around(self) -> None:
-        """The graph is looked at less often: it costs."""
-        if self._at.state != "running":
-            return
-        if trouble := self._driving.not_alone():
-            self._trouble(Cause.SECOND_PUBLISHER, trouble)
-        elif trouble := self._driving.trouble():
-            self._trouble(Cause.CONTROLLER, trouble)
+        """What costs too much for the loop: looking at the graph, and telling how things are."""
+        if not self._ranked and self._options.realtime:
+            self._ranked = True
+            self.get_logger().info(f"runs with {take_precedence_of_process()}")
+        if self._at.state == "running":
+            # Not locked: the loop need not wait for the graph.
+            if trouble := self._driving.not_alone():
+                self._trouble(Cause.SECOND_PUBLISHER, trouble)
+            elif trouble := self._driving.trouble():
+                self._trouble(Cause.CONTROLLER, trouble)
+        elif self._options.autostart and self._at.state == "idle":
+            self._start_by_itself()
+        self._report()
 
     def _start_by_itself(self) -> None:
         trouble = ""
@@ -283,6 +304,7 @@ class ExecutorNode(Node):
 
     # State
 
+    @locked
     def _trouble(self, cause: Cause, reason: str) -> None:
         self._set(self._at.trouble(cause, reason))
 

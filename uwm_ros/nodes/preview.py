@@ -21,10 +21,10 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
+from uwm_ros.bridge.arm_state import ArmState
 from uwm_ros.bridge.chunks import to_chunk
 from uwm_ros.bridge.clock import now_ns
 from uwm_ros.bridge.diagnostics import Diagnostics, Level
-from uwm_ros.bridge.glimpse import Glimpse
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.preview_markers import (
     no_way,
@@ -64,7 +64,7 @@ class Preview(Node):
         )
         self._foreseer = Foreseer(self._embodiment)
         self._frame = self._foreseer.base_frame
-        self._arm = Glimpse(self, self._embodiment)
+        self._arm = ArmState(self, self._embodiment)
         self._driver, self._words = "policy", ""
         self._drawn, self._reason = 0, ""
         self._ends_ns: int | None = None
@@ -115,7 +115,6 @@ class Preview(Node):
             self._markers.publish(MarkerArray(markers=no_way(self._frame, now)))
             self._path.publish(to_path(NOWHERE, self._frame, now))
         if self._ticks % _SECOND_TICKS == 0:
-            self._arm.refresh()
             places = place_markers(self._embodiment.safety, self._frame, now)
             self._markers.publish(MarkerArray(markers=[*places, self._words_marker(now)]))
             self._report()
