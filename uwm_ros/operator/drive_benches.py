@@ -98,7 +98,7 @@ def measure_stream(bench: DriveBench) -> Iterator[Figure]:
         ("sent", [sample.stamp_ns for sample in log.samples]),
         ("heard", [sample.received_ns for sample in log.samples]),
     ):
-        periods = periods_s(np.array(moments, dtype=np.int64), session.spans_ns)
+        periods = periods_s(np.array(moments, dtype=np.int64), session.spans_ns, NOMINAL_S)
         error_s = np.abs(periods - NOMINAL_S)
         yield _figure(f"stream_{clock}_periods", len(periods), "count")
         for share in (50, 99):
