@@ -32,6 +32,7 @@ from uwm_core.streams import (
     TWIST_STAMPED,
 )
 from uwm_ros.bridge.qos import COMMAND_DEPTH, reliable
+from uwm_ros.bridge.sim_actions import Goals, arm_goals, hand_goals
 from uwm_ros.bridge.types import message_class
 
 _RATE_HZ = 100.0  # a Vector wants one; reading a message does not depend on it
@@ -54,6 +55,7 @@ class ArmCommands:
 
     Attributes:
         controller: What the servos follow.
+        goals: Of its action, where it has one.
     """
 
     def __init__(self, node: Node, embodiment: Embodiment, refuse: Refuse, moment: Moment) -> None:
@@ -74,6 +76,7 @@ class ArmCommands:
         self._channel = _arm_channel(embodiment)
         self._subscription: Any = None
         self._ended = False
+        self.goals: Goals | None = None
         self.controller, self._topic, self._type, self._obey = self._choose()
         self.listen()
 
@@ -121,6 +124,7 @@ class ArmCommands:
         kind, topic = self._channel.command_type, self._channel.command_topic
         if kind in (JOINT_TRAJECTORY, FOLLOW_JOINT_TRAJECTORY):
             arm = JointTrajectoryController(self._embodiment.arm_joints, position_rad)
+            self.goals = arm_goals(self._node, self._channel, arm, self._moment)
             # A trajectory controller listens beside its action.
             topic = f"{topic.rpartition('/')[0]}/joint_trajectory".lstrip("/")
             topic = self._channel.command_topic if kind == JOINT_TRAJECTORY else topic
@@ -218,7 +222,11 @@ class ArmCommands:
 
 
 class HandCommands:
-    """The hand's single values, on topics."""
+    """The hand's single values, on topics or as goals of actions.
+
+    Attributes:
+        goals: Of its actions, where it has some.
+    """
 
     def __init__(self, node: Node, embodiment: Embodiment, scene: Scene, refuse: Refuse) -> None:
         """Listen on every action that is one plain value.
@@ -227,6 +235,7 @@ class HandCommands:
             UwmError: Its unit, or its kind, is not known here.
         """
         self._scene, self._refuse = scene, refuse
+        self.goals = hand_goals(node, embodiment, scene)
         for key, channel in embodiment.action.items():
             plain = channel.command_type in (*FLOAT_TYPES, ARRAY)
             if plain and not embodiment.moves_arm(channel):

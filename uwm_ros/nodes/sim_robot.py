@@ -107,6 +107,9 @@ class SimRobot(Node):
             self._task.update(self._scene.time_ns, self._scene.cube_height_m)
             for state in self._states:
                 state.step(moment_ns)
+        for goals in (self._arm.goals, self._hand.goals):
+            if goals is not None:
+                goals.poll()
         moment_ns = self._pacer.moment_ns
         if self._task_beat.due(moment_ns):
             self._task_publisher.publish(self._task_message(moment_ns))

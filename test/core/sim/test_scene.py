@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 
-from uwm_core.errors import UnknownNameError
+from uwm_core.errors import UnknownNameError, UwmError
 from uwm_core.sim import fr3, kinematics, mjcf
-from uwm_core.sim.scene import CUBE_HIGH, CUBE_LOW, STEP_NS
+from uwm_core.sim.scene import CUBE_HIGH, CUBE_LOW, STEP_NS, Scene
 from uwm_core.sim.task import HOLD_NS, LIFT_M, LIMIT_NS, LiftTask
 
 
@@ -145,3 +145,29 @@ def test_success_stays_and_lateness_does_not_count():
     assert judged([0.15] * 11 + [0.0] * 5).success
     late = judged([0.0] * (LIMIT_NS // 100_000_000 - 5) + [0.15] * 20)
     assert late.over and not late.success
+
+
+def test_further_cameras_have_a_view_each_and_there_is_an_end_to_them():
+    names = [*mjcf.CAMERAS, *(f"extra_{i}" for i in range(len(mjcf.VIEWS)))]
+    scene = Scene((48, 64), cameras=names)
+    for name in names:
+        assert red_pixels(scene.render(name)) > 0, name
+    assert len({scene.render(name).tobytes() for name in names}) == len(names)
+    scene.close()
+    with pytest.raises(UwmError, match="and 5 more cameras, not 6 more"):
+        mjcf.scene_xml([*names, "one_too_many"])
+
+
+def test_a_blocked_arm_pushes_and_does_not_move_until_it_is_free(scene):
+    scene.reset(0)
+    start = scene.joint_pos
+    scene.block(True)
+    for i in range(300):
+        scene.set_joint_target(start + 0.3 * min(1, i / 150), np.zeros(7))
+        scene.step()
+    assert np.abs(scene.joint_pos - start).max() < 1e-3
+    assert np.abs(scene.joint_effort).max() > 50
+    scene.block(False)
+    for _ in range(500):
+        scene.step()
+    np.testing.assert_allclose(scene.joint_pos, start + 0.3, atol=1e-3)
