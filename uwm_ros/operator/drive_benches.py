@@ -28,6 +28,7 @@ from uwm_ros.operator.drive_session import (
     Session,
     Variant,
     drive_session,
+    slow_embodiment,
     streaming_embodiment,
 )
 
@@ -98,7 +99,7 @@ def measure_stream(bench: DriveBench) -> Iterator[Figure]:
         ("sent", [sample.stamp_ns for sample in log.samples]),
         ("heard", [sample.received_ns for sample in log.samples]),
     ):
-        periods = periods_s(np.array(moments, dtype=np.int64), session.spans_ns)
+        periods = periods_s(np.array(moments, dtype=np.int64), session.spans_ns, NOMINAL_S)
         error_s = np.abs(periods - NOMINAL_S)
         yield _figure(f"stream_{clock}_periods", len(periods), "count")
         for share in (50, 99):
@@ -114,16 +115,19 @@ def measure_joins(bench: DriveBench) -> Iterator[Figure]:
     """Boundary jump, jerk and success of every join at slow inference, against `replace`."""
     paused = synchronous_success(bench)
     yield _figure("success_synchronous", paused, "unitless")
-    period_s = Embodiment.load(bench.embodiment).period_ns / 1e9
+    known = Embodiment.load(bench.embodiment)
     for periods in SLOWNESS:
+        delay_s = periods * known.period_ns / 1e9
+        slow = str(slow_embodiment(known, bench.folder, delay_s))
         plain: dict[str, float] = {}
         for join in JOINS:
             name = f"{join}_{periods}_periods"
             parameters = {
-                "policy": {"inference_delay_s": periods * period_s, "join": join},
+                "policy": {"inference_delay_s": delay_s, "join": join},
                 "executor": {"join": join},
             }
-            session = bench.drive(bench.variant(name, parameters=parameters))
+            variant = bench.variant(name, embodiment=slow, parameters=parameters)
+            session = bench.drive(variant)
             yield _versus(f"success_{name}", session.success, "unitless", ("synchronous", paused))
             for metric, value, unit in _smoothness(session):
                 peer = plain.setdefault(metric, value)

@@ -25,20 +25,24 @@ def percentile(values: npt.ArrayLike, share: float) -> float:
     return float(np.percentile(finite, share)) if finite.size else float("nan")
 
 
-def periods_s(stamps_ns: Times, spans_ns: Sequence[tuple[int, int]]) -> Floats:
-    """Time from each command to the next within the spans, the edges of a span included.
+def periods_s(stamps_ns: Times, spans_ns: Sequence[tuple[int, int]], nominal_s: float) -> Floats:
+    """Time from each command to the next within the spans.
 
-    A stream that ends before its span does has a gap there, which is found too.
+    A stream that ends before its span does has a gap there, which is found too; an end within
+    less than a period is none.
 
     Args:
         stamps_ns: (N,) increasing.
         spans_ns: (begin, end) in which commands were owed.
+        nominal_s: The period that was owed.
     """
-    found = []
+    found = [np.zeros(0)]
     for begin, end in spans_ns:
         inside = stamps_ns[(stamps_ns >= begin) & (stamps_ns <= end)]
-        found.append(np.diff(np.concatenate([inside, [end]]) if inside.size else [begin, end]))
-    return np.concatenate(found) / _NS if found else np.zeros(0)
+        rest_s = (end - (int(inside[-1]) if inside.size else begin)) / _NS
+        found.append(np.diff(inside) / _NS)
+        found.append(np.array([rest_s] if rest_s > nominal_s else []))
+    return np.concatenate(found)
 
 
 def jerk(log: CommandLog, spans_ns: Sequence[tuple[int, int]]) -> Floats:

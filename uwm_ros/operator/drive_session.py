@@ -143,9 +143,23 @@ def streaming_embodiment(known: Embodiment, folder: Path) -> Path:
         else channel
         for key, channel in known.action.items()
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{known.name}_streaming.yaml"
-    path.write_text(dataclasses.replace(known, action=action).to_yaml(), encoding="utf-8")
+    return _written(dataclasses.replace(known, action=action), folder / "streaming.yaml")
+
+
+def slow_embodiment(known: Embodiment, folder: Path, delay_s: float) -> Path:
+    """The embodiment with observations that may be older by a delay; the file it is written to.
+
+    A model that is slower than an arm's owner allows holds, as it should; to see how its chunks
+    are joined it must be allowed.
+    """
+    age_s = known.safety.max_observation_age_s + delay_s
+    safety = dataclasses.replace(known.safety, max_observation_age_s=age_s)
+    return _written(dataclasses.replace(known, safety=safety), folder / f"slow_{delay_s:g}.yaml")
+
+
+def _written(embodiment: Embodiment, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(embodiment.to_yaml(), encoding="utf-8")
     return path
 
 

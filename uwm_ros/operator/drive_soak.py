@@ -12,7 +12,7 @@ import numpy as np
 from uwm_core.figures import Figure
 from uwm_ros.operator.client import GraphError
 from uwm_ros.operator.drive_benches import DriveBench
-from uwm_ros.operator.drive_figures import drift
+from uwm_ros.operator.drive_figures import drift, percentile
 from uwm_ros.operator.drive_session import Session, drive_session
 from uwm_ros.operator.usage import cpu_s, memory_mb, node_pids
 
@@ -92,7 +92,7 @@ def _growth(samples: _Samples) -> Iterator[Figure]:
             yield _figure(name, sum(values), unit)
             continue
         tenth = max(1, len(values) // 10)
-        begin, end = float(np.nanmean(values[:tenth])), float(np.nanmean(values[-tenth:]))
+        begin, end = percentile(values[:tenth], 50), percentile(values[-tenth:], 50)
         yield Figure(
             bench="drive",
             metric=f"soak_{name}",
