@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import zlib
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ from uwm_ros.logic.limits import Floats
 # A camera is frozen when its picture has not changed for so long while a joint moved so far.
 _FROZEN_S = 0.15
 _MOVED_RAD = 0.03
+# So many joint states are kept, and the newest one is taken for a moment so little later.
+_STATES = 400
+_SOON_NS = 10_000_000
 # Every so many bytes of a picture are compared: enough to see any motion, and quick.
 _STRIDE = 5
 _AHEAD_S = 0.2
@@ -36,6 +40,7 @@ class _Stream:
     receive_ns: int = 0
     digest: int = 0
     same_since_ns: int = 0
+    same_stamp_ns: int = 0
     joints_then: Floats | None = None
 
 
@@ -48,7 +53,9 @@ class Freshness:
         self._arm_spec: Any = None
         with contextlib.suppress(UwmError):
             self._arm_spec = measured_by(embodiment)
-        self._arm: Any = None
+        # Stamp and message, oldest first: a picture is compared with where the arm was at its own
+        # moment, since the two streams may be late by different times.
+        self._arm: deque[tuple[int, Any]] = deque(maxlen=_STATES)
 
     def saw(self, key: str, message: Any, receive_ns: int) -> None:
         """A message of a stream (a key of `observation_streams`) arrived."""
@@ -56,13 +63,13 @@ class Freshness:
         stream.stamp_ns = stamp_ns(message, receive_ns, stream.spec)
         stream.receive_ns = receive_ns
         if stream.spec is self._arm_spec:
-            self._arm = message
+            self._arm.append((stream.stamp_ns, message))
         if isinstance(stream.spec, Camera):
             data = np.frombuffer(message.data, np.uint8)
             digest = zlib.crc32(data[::_STRIDE].tobytes())
             if digest != stream.digest or stream.same_since_ns == 0:
                 stream.digest, stream.same_since_ns = digest, receive_ns
-                stream.joints_then = self._joints()
+                stream.same_stamp_ns, stream.joints_then = stream.stamp_ns, None
 
     def trouble(self, now_ns: int) -> str:
         """The first thing that is wrong, one sentence; empty where all streams are alive."""
@@ -83,20 +90,24 @@ class Freshness:
         return ""
 
     def _frozen(self, stream: _Stream) -> str:
-        if not isinstance(stream.spec, Camera) or stream.joints_then is None:
+        if not isinstance(stream.spec, Camera):
             return ""
+        if stream.joints_then is None:
+            stream.joints_then = self._joints(stream.same_stamp_ns)
         same_s = (stream.receive_ns - stream.same_since_ns) / 1e9
-        if same_s < _FROZEN_S:
+        if same_s < _FROZEN_S or stream.joints_then is None:
             return ""
-        joints = self._joints()
+        joints = self._joints(stream.stamp_ns)
         if joints is None or np.abs(joints - stream.joints_then).max() < _MOVED_RAD:
             return ""
         return f"{stream.spec.topic} shows the same picture for {same_s:.2f} s while the arm moves"
 
-    def _joints(self) -> Floats | None:
-        if self._arm is None or self._arm_spec is None:
+    def _joints(self, moment_ns: int) -> Floats | None:
+        """Where the arm was at a moment; None where that is not known, or not yet."""
+        if not self._arm or not self._arm[0][0] <= moment_ns <= self._arm[-1][0] + _SOON_NS:
             return None
+        message = next(message for stamp, message in reversed(self._arm) if stamp <= moment_ns)
         try:
-            return vector(self._arm, self._arm_spec).astype(np.float64)
+            return vector(message, self._arm_spec).astype(np.float64)
         except DataError:
             return None
