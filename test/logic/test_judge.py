@@ -9,14 +9,16 @@ import pytest
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 from uwm_core.records import ActionChunk
-from uwm_ros.cli.judge_fuzz import JointColumns
 from uwm_ros.logic.joins import Join
 from uwm_ros.logic.judge import Cause, Rules, Situation, judge
 from uwm_ros.logic.plan import Plan
 
-EMBODIMENT = Embodiment.load("fr3_sim")
+FR3 = Embodiment.load("fr3_sim")
+# Laws about joints: with room all around.
+SAFETY = dataclasses.replace(FR3.safety, workspace_m=(), table_m=None, self_collision_m=None)
+EMBODIMENT = dataclasses.replace(FR3, safety=SAFETY)
 RULES = Rules(EMBODIMENT)
-RULES.targets = JointColumns(EMBODIMENT.arm_joints)
+WATCHED = Rules(FR3)
 LIMITS = RULES.limits
 HOME = np.array(EMBODIMENT.home_rad)
 NAMES = EMBODIMENT.action_names
@@ -46,7 +48,8 @@ def test_still_chunk_passes_and_goes_on_from_the_measured_state():
     assert (verdict.kind, verdict.reason) == ("pass", "")
     for moment in (NOW, verdict.plan.end_ns):
         np.testing.assert_allclose(verdict.plan.sample(moment)[0], HOME, atol=1e-6)
-    assert verdict.jump_rad < 0 and verdict.clearance_m > 0
+    assert verdict.jump_rad < 0 and np.isnan(verdict.clearance_m)
+    assert judge(chunk(), situation(), WATCHED).clearance_m > 0
 
 
 def test_replacing_chunk_changes_nothing_that_is_decided():
@@ -204,7 +207,6 @@ def test_open_and_closed_are_all_that_a_gripper_without_a_width_is_told():
     )
     action = {**EMBODIMENT.action, "gripper_width": gripper}
     rules = Rules(dataclasses.replace(EMBODIMENT, action=action))
-    rules.targets = RULES.targets
     for asked, told in ((0.2, 0.0), (0.7, 1.0), (9.0, 1.0)):
         verdict = judge(chunk(gripper=asked), situation(), rules)
         assert (verdict.values["gripper_width"] == told).all()

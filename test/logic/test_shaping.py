@@ -8,10 +8,11 @@ import pytest
 
 from uwm_core.embodiment import Embodiment
 from uwm_core.records import ActionChunk
-from uwm_ros.cli.judge_fuzz import JointColumns
 from uwm_ros.logic.judge import Cause, Rules, Situation, judge
 
 EMBODIMENT = Embodiment.load("fr3_sim")
+SAFETY = dataclasses.replace(EMBODIMENT.safety, workspace_m=(), table_m=None, self_collision_m=None)
+FREE = dataclasses.replace(EMBODIMENT, safety=SAFETY)
 HOME = np.array(EMBODIMENT.home_rad)
 NOW = 1_700_000_000_000_000_000
 PERIOD_S = EMBODIMENT.period_ns / 1e9
@@ -38,7 +39,7 @@ class Wall:
 
 def guarded(guard=None):
     rules = Rules(EMBODIMENT)
-    rules.targets, rules.guard = JointColumns(EMBODIMENT.arm_joints), guard or Wall()
+    rules.guard = guard or Wall()
     return rules
 
 
@@ -81,8 +82,7 @@ def test_it_stops_before_the_wall_and_says_which(what, cause):
 
 
 def test_far_from_the_wall_nothing_is_changed():
-    free, watched = Rules(EMBODIMENT), guarded()
-    free.targets = watched.targets
+    free, watched = Rules(FREE), guarded()
     ours, theirs = (judge(chunk(OUTWARD * 0.3), at(0.0), rules) for rules in (watched, free))
     np.testing.assert_array_equal(path(ours), path(theirs))
     assert ours.cause is theirs.cause
@@ -116,9 +116,7 @@ def test_beyond_the_wall_it_may_come_back_and_goes_no_further(way):
 
 
 def test_what_cannot_be_stopped_in_time_is_held():
-    free = Rules(EMBODIMENT)
-    free.targets = JointColumns(EMBODIMENT.arm_joints)
-    fast = judge(chunk(OUTWARD), at(0.0), free).plan
+    fast = judge(chunk(OUTWARD), at(0.0), Rules(FREE)).plan
     late_ns = int(next(t for t in NOW + np.arange(2000) * 10**6 if fast.sample(t)[0][0] > 0.19))
     case = at(0.0, now_ns=late_ns, measured_rad=fast.sample(late_ns)[0], plan=fast)
     verdict = judge(chunk(0.19 + OUTWARD, late_ns), case, guarded())

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from uwm_core.embodiment import Embodiment
 from uwm_core.figures import Figure
 from uwm_core.records import ActionChunk
-from uwm_ros.cli.judge_fuzz import JointColumns, Run
+from uwm_ros.cli.judge_fuzz import Run
 from uwm_ros.logic.judge import Rules, Situation, judge
 
 _PER_ROBOT = 50
@@ -78,7 +78,7 @@ def _speed(rounds: int) -> Iterator[Figure]:
     """How long one verdict takes on an FR3: as it is, and where it must be clipped."""
     robot = Embodiment.load("fr3_sim")
     rules, home = Rules(robot), np.array(robot.home_rad)
-    rules.targets = JointColumns(rules.limits.names)
+    rules.prepare()
     for kind, rate_rad_s in (("pass", 0.0), ("clip", 1.0)):
         arm = home + rate_rad_s * robot.period_ns / 1e9 * np.arange(12)[:, None]
         actions = np.column_stack([arm, np.full(12, 0.04)]).astype(np.float32)
@@ -86,9 +86,9 @@ def _speed(rounds: int) -> Iterator[Figure]:
         case = Situation(now_ns=_NOW_NS, measured_rad=home, measured_age_s=0.0, plan=None)
         times_ms = []
         for _ in range(rounds):
-            begin_s = time.perf_counter()
+            begin_s = time.process_time()
             verdict = judge(chunk, case, rules)
-            times_ms.append((time.perf_counter() - begin_s) * 1e3)
+            times_ms.append((time.process_time() - begin_s) * 1e3)
         assert verdict.kind == kind, verdict.reason
         for share in (50, 99):
             yield _figure(f"{kind}_p{share}", float(np.percentile(times_ms, share)), "ms")

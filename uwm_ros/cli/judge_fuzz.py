@@ -19,11 +19,12 @@ import numpy as np
 
 from uwm_core.embodiment import Embodiment, JointLimits
 from uwm_core.records import ActionChunk
+from uwm_ros.cli.judge_places import Places
 from uwm_ros.logic.joins import Join, JoinKind
 from uwm_ros.logic.judge import Cause, Rules, Situation, Verdict, judge
 from uwm_ros.logic.limits import Floats
 from uwm_ros.logic.plan import Plan
-from uwm_ros.logic.trajectory import Moments, Trajectory
+from uwm_ros.logic.trajectory import Trajectory
 
 _NS = 1e9
 _TICK_NS = 10_000_000
@@ -35,30 +36,34 @@ _BESIDE_RAD = 2e-4
 _INSIDE = np.linspace(0.0, 1.0, 17)[:, None, None]
 _BAD = (np.nan, np.inf, 1e6, -1e6, 50.0)
 _SPREADS_RAD = (0.002, 0.01, 0.03, 0.1, 0.3)
-
-
-class JointColumns:
-    """Joint targets as they are."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.columns = names
-
-    def __call__(
-        self, actions: Floats, stamp_ns: int, period_ns: int, start_ns: int, start_rad: Floats
-    ) -> tuple[Moments, Floats]:
-        """Those that are due after the start."""
-        dues_ns = stamp_ns + period_ns * np.arange(len(actions), dtype=np.int64)
-        return dues_ns[dues_ns > start_ns], actions[dues_ns > start_ns]
+_ARMS = ("fr3_sim", "fr3_sim", "fr3_servo", "droid")
+# The executor's way with a trajectory controller: how often and how far ahead it is told.
+_RESEND_TICKS = 10
+_LEAP_RAD = 1e-3
+_TWIST_6D = 9
+_HORIZON_NS = 200_000_000
+_GRID_NS = 20_000_000
+# Between two points of a plan the links go no straight line.
+_BETWEEN_M = 0.002
+# A stop in mid-path, each joint as fast as it can, leaves the path by so much at most.
+_STOP_ASIDE_M = 0.01
 
 
 @cache
-def _fr3() -> Embodiment:
-    return Embodiment.load("fr3_sim")
+def _watched(name: str) -> tuple[Rules, Places]:
+    """Of a bundled arm, the places that it may be in; reading its URDF takes a while."""
+    rules = Rules(Embodiment.load(name))
+    rules.prepare()
+    return rules, Places(rules.embodiment)
 
 
-def random_rules(rng: np.random.Generator) -> Rules:
-    """A robot with joints and safety of any kind; a third of them are an FR3."""
-    base = _fr3()
+def random_rules(rng: np.random.Generator) -> tuple[Rules, Places | None]:
+    """A robot with joints and safety of any kind, and what its places are checked by.
+
+    Half of them are bundled arms, driven by joints or twists, before their real guard.
+    """
+    name = str(rng.choice(_ARMS)) if rng.random() < 0.5 else ""
+    base = Embodiment.load(name or "fr3_sim")
     safety = dataclasses.replace(
         base.safety,
         max_chunk_age_s=3.0,
@@ -66,24 +71,23 @@ def random_rules(rng: np.random.Generator) -> Rules:
         velocity_scale=float(rng.uniform(0.2, 1.0)),
         smoothing_s=float(rng.choice([0.01, 0.02, 0.04, 0.1, 0.2])),
     )
-    if rng.random() < 1 / 3:
+    if name:
+        made, places = _watched(name)
         rules = Rules(dataclasses.replace(base, safety=safety))
-    else:
-        count = len(base.arm_joints)
-        middle, half = rng.uniform(-1, 1, count), rng.uniform(0.15, 3.0, count)
-        jerk = tuple(rng.uniform(50, 5000, count).tolist()) if rng.random() < 0.5 else ()
-        limits = JointLimits(
-            position_rad=tuple(
-                zip((middle - half).tolist(), (middle + half).tolist(), strict=True)
-            ),
-            velocity_rad_s=tuple(rng.uniform(0.1, 6.0, count).tolist()),
-            acceleration_rad_s2=tuple(rng.uniform(0.5, 30.0, count).tolist()),
-            jerk_rad_s3=jerk,
-        )
-        home = tuple(middle.tolist())
-        rules = Rules(dataclasses.replace(base, limits=limits, home_rad=home, safety=safety))
-    rules.targets = JointColumns(rules.limits.names)
-    return rules
+        rules.guard, rules.targets = made.guard, made.targets
+        return rules, places
+    safety = dataclasses.replace(safety, workspace_m=(), table_m=None, self_collision_m=None)
+    count = len(base.arm_joints)
+    middle, half = rng.uniform(-1, 1, count), rng.uniform(0.15, 3.0, count)
+    jerk = tuple(rng.uniform(50, 5000, count).tolist()) if rng.random() < 0.5 else ()
+    limits = JointLimits(
+        position_rad=tuple(zip((middle - half).tolist(), (middle + half).tolist(), strict=True)),
+        velocity_rad_s=tuple(rng.uniform(0.1, 6.0, count).tolist()),
+        acceleration_rad_s2=tuple(rng.uniform(0.5, 30.0, count).tolist()),
+        jerk_rad_s3=jerk,
+    )
+    home = tuple(middle.tolist())
+    return Rules(dataclasses.replace(base, limits=limits, home_rad=home, safety=safety)), None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -158,39 +162,55 @@ class Bounds:
 
 
 class Run:
-    """One robot's life: chunks, joins, stops, pauses; every command checked.
+    """One robot's life: chunks, joins, stops, pauses; every command and message checked.
 
     Attributes:
-        counts: Of verdicts by kind, stops, commands, violations and exceptions.
+        counts: Of verdicts by kind, stops, commands, messages, violations and exceptions.
         broken: The violations in words, with the seed that shows them again.
+        deepest_m: How far stops in mid-path left the room that their path had.
     """
 
     def __init__(self, seed: int) -> None:
         """Make the robot of a seed and put it somewhere, now and then outside its margin."""
         self._seed, self._rng = seed, np.random.default_rng(seed)
-        self._rules = random_rules(self._rng)
-        limits = self._rules.limits
+        self._rules, self._places = random_rules(self._rng)
+        limits, home = self._rules.limits, np.array(self._rules.embodiment.home_rad)
         place = self._rng.uniform(-0.02, 1.02, len(limits.low))
         self._start = limits.low + place * (limits.high - limits.low)
+        if self._places is not None and self._rng.random() < 0.9:
+            self._start = home + self._rng.normal(0, 0.2, len(home))
+            self._start = np.clip(self._start, limits.low, limits.high)
         self._bounds = Bounds.of(self._rules.embodiment, self._start)
         self._plan: Plan | None = None
-        self._now_ns = self._checked_ns = 1_700_000_000_000_000_000
+        self._now_ns = 1_700_000_000_000_000_000 + int(self._rng.integers(0, 10**9))
+        self._ticks = 0
         self._tail = np.tile(self._start, (4, 1))
         self.counts: Counter[str] = Counter()
         self.broken: list[str] = []
+        self.deepest_m = 0.0
 
     def go(self, chunks: int) -> None:
         """Judge so many chunks, then come to rest."""
         while self.counts["chunks"] < chunks:
-            self._advance(int(self._rng.choice([1, 3, 10, 10, 10, 20, 30, 200])))
-            if self._plan is not None and self._rng.random() < 0.1:
-                self._plan = self._plan.stopped(self._now_ns, self._rules.limits)
-                self.counts["stops"] += 1
+            self._advance(int(self._rng.choice([0, 1, 1, 2, 3, 10, 10, 10, 20, 30, 200])))
+            if self._plan is not None and self._rng.random() < 0.2:
+                self._rest(self._plan)
             else:
                 self._chunk()
-            if self._plan is not None:
-                self._check(self._bounds.broken_by_curve(self._plan.points(self._now_ns)))
         self._advance(500)
+
+    def _rest(self, plan: Plan) -> None:
+        """Now, or at some moment ahead, or where the arm is measured."""
+        limits, how = self._rules.limits, self._rng.random()
+        self.counts["stops"] += 1
+        if how < 0.2:
+            measured = plan.sample(self._now_ns)[0]
+            measured = measured + self._rng.normal(0, 0.005, len(measured))
+            measured = np.clip(measured, limits.low, limits.high)
+            self._take(plan.led_to(measured, self._now_ns, limits), judged=False)
+            return
+        ahead_ns = int(self._rng.uniform(0, 3e9)) if how < 0.5 else 0
+        self._take(plan.stopped(self._now_ns + ahead_ns, limits), judged=False)
 
     def _chunk(self) -> None:
         measured = self._start if self._plan is None else self._plan.sample(self._now_ns)[0]
@@ -202,44 +222,94 @@ class Run:
             plan=self._plan,
             join=Join(rng.choice(get_args(JoinKind)), float(rng.uniform(0, 0.5))),
             speed_scale=float(rng.choice([1.0, 1.0, 0.5, 0.1])),
-            lead_ns=int(rng.integers(0, 30_000_000)),
+            lead_ns=int(rng.integers(0, 80_000_000)),
         )
         verdict = judge(self._random_chunk(measured), situation, self._rules)
         self.counts["chunks"] += 1
         self.counts[verdict.kind] += 1
         self.counts["exceptions"] += verdict.cause is Cause.DEFECT
-        self._take(verdict)
-
-    def _take(self, verdict: Verdict) -> None:
-        if verdict.kind == "hold":
-            if self._plan is not None and self._rng.random() < 0.5:
-                self._plan = self._plan.stopped(self._now_ns, self._rules.limits)
-        else:
-            self._plan = verdict.plan
+        self.counts["unkept"] += "cannot keep" in verdict.reason
+        # A verdict comes into force after judging, and before what it changes.
+        self._advance(situation.lead_ns // _TICK_NS)
+        if verdict.plan is not None:
+            self._take(verdict.plan, judged=True)
+        elif self._plan is not None and rng.random() < 0.5:
+            self._take(self._plan.stopped(self._now_ns, self._rules.limits), judged=False)
 
     def _random_chunk(self, measured: Floats) -> ActionChunk:
         """A walk from where the arm is, of any roughness; now and then nonsense in it."""
         rng, embodiment = self._rng, self._rules.embodiment
-        shape = (_ACTIONS, len(measured))
-        drift = rng.normal(0, rng.choice(_SPREADS_RAD), shape[1])
-        arm = measured + np.cumsum(drift + rng.normal(0, rng.choice(_SPREADS_RAD), shape), axis=0)
-        if rng.random() < 0.7:
-            limits = self._rules.limits
-            arm = np.clip(arm, limits.low - 0.05, limits.high + 0.05)
+        columns = {name: rng.uniform(0, 0.08, _ACTIONS) for name in embodiment.action_names}
+        names = self._rules.targets.columns
+        shape = (_ACTIONS, len(names))
+        if set(names) == set(embodiment.arm_joints):
+            drift = rng.normal(0, rng.choice(_SPREADS_RAD), shape[1])
+            steps = drift + rng.normal(0, rng.choice(_SPREADS_RAD), shape)
+            arm = measured + np.cumsum(steps, axis=0)
+            if rng.random() < 0.7:
+                limits = self._rules.limits
+                arm = np.clip(arm, limits.low - 0.05, limits.high + 0.05)
+        else:
+            spread = rng.choice([0.01, 0.1, 0.3, 1.0])
+            arm = rng.normal(0, spread, shape[1]) + rng.normal(0, 0.3 * spread, shape)
+            if len(names) == _TWIST_6D:  # turns are the first two rows of a rotation
+                arm[:, 3:] = np.eye(3)[:2].ravel() + 0.2 * spread * rng.normal(size=(_ACTIONS, 6))
         if rng.random() < 0.05:
             arm[rng.integers(shape[0]), rng.integers(shape[1])] = rng.choice(_BAD)
+        columns |= dict(zip(names, arm.T, strict=True))
         age_ns = int(rng.uniform(0, 0.4) * _NS)
-        actions = np.column_stack([arm, rng.uniform(0, 0.08, shape[0])]).astype(np.float32)
+        actions = np.column_stack([columns[name] for name in embodiment.action_names])
         return ActionChunk(
-            self._now_ns - age_ns, embodiment.period_ns, actions, embodiment.action_names
+            self._now_ns - age_ns,
+            embodiment.period_ns,
+            actions.astype(np.float32),
+            embodiment.action_names,
         )
 
+    def _take(self, plan: Plan, *, judged: bool) -> None:
+        """Put a plan in force, and check all of it."""
+        points = plan.points(self._now_ns)
+        self._check(self._bounds.broken_by_curve(points))
+        if self._places is not None and (judged or self._rng.random() < 0.3):
+            room = self._places.room_m(points.positions[::2])
+            deep_m = min(0.0, float(room[0])) - float(room.min())
+            if judged and deep_m > _BETWEEN_M:
+                self._check(iter([f"place by {deep_m:.3g}"]))
+            if not judged:
+                self._check_stop(deep_m)
+        self._plan = plan
+        self._send(plan)
+
+    def _send(self, plan: Plan) -> None:
+        """Tell a trajectory controller the near future, as the executor does."""
+        if plan.end_ns > self._now_ns + _HORIZON_NS:
+            plan = plan.stopped(self._now_ns + _HORIZON_NS, self._rules.limits)
+        message = plan.points(self._now_ns - self._now_ns % _GRID_NS)
+        self.counts["messages"] += 1
+        self._check(self._bounds.broken_by_curve(message))
+        leap = np.abs(message.sample(self._now_ns)[0] - plan.sample(self._now_ns)[0]).max()
+        if not leap < _LEAP_RAD:
+            self._check(iter([f"leap by {leap:.3g}"]))
+        if self._places is not None and self._rng.random() < 0.1:
+            room = self._places.room_m(message.positions[::2])
+            self._check_stop(min(0.0, float(room[0])) - float(room.min()))
+
+    def _check_stop(self, deep_m: float) -> None:
+        self.deepest_m = max(self.deepest_m, deep_m)
+        self.counts["stops_watched"] += 1
+        self.counts["stops_deep"] += deep_m > _STOP_ASIDE_M
+
     def _advance(self, ticks: int) -> None:
-        """Let time pass; check the commands that were sent meanwhile."""
-        moments_ns = self._now_ns + _TICK_NS * np.arange(1, ticks + 1, dtype=np.int64)
-        self._now_ns = int(moments_ns[-1])
-        if self._plan is None:
+        """Let time pass; check the commands that are sent meanwhile."""
+        if self._plan is None or not ticks:
+            self._now_ns += ticks * _TICK_NS
             return
+        for _ in range(ticks):
+            self._now_ns += _TICK_NS
+            self._ticks += 1
+            if self._ticks % _RESEND_TICKS == 0 and self._now_ns < self._plan.end_ns:
+                self._send(self._plan)
+        moments_ns = self._now_ns - _TICK_NS * np.arange(ticks - 1, -1, -1, dtype=np.int64)
         commands = np.concatenate([self._tail, self._plan.samples(moments_ns)[0]])
         self.counts["commands"] += ticks
         self._check(self._bounds.broken_by_commands(commands))
