@@ -92,3 +92,12 @@ def test_reset_is_refused_while_running():
     with pytest.raises(RefusedError, match="hold"):
         after("run", "good chunk").reset()
     assert after("run", "good chunk", "stop", "reset") == Status()
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_an_armed_executor_says_what_is_wrong_until_it_is_well(cause):
+    waiting = after("run").trouble(cause, "why")
+    assert (waiting.state, waiting.reason) == ("armed", "why")
+    watched = cause in (Cause.STALE_STATE, Cause.HEARTBEAT, Cause.DEADMAN, Cause.ROBOT)
+    assert (waiting.well().reason == "") == watched
+    assert after("run", "good chunk").trouble(cause, "why").well().state == "holding"

@@ -15,6 +15,9 @@ from uwm_ros.logic.judge import Cause
 
 State = Literal["idle", "armed", "running", "holding", "stopped"]
 
+# Causes that are looked at all the time, and not only when a chunk comes.
+_WATCHED = (Cause.STALE_STATE, Cause.HEARTBEAT, Cause.DEADMAN, Cause.ROBOT)
+
 
 class RefusedError(UwmError):
     """The command does not fit the state; the message says which one would."""
@@ -91,6 +94,12 @@ class Status:
         if not self.wants_chunks:
             raise RefusedError(f"{self.state}: no chunk may be played")
         return Status("running", Cause.NONE, "", self.holds, self.clipped + bool(clipped))
+
+    def well(self) -> Status:
+        """Armed, and what was watched is well again: only the chunk is still waited for."""
+        if self.state == "armed" and self.cause in _WATCHED:
+            return dataclasses.replace(self, cause=Cause.NONE, reason="")
+        return self
 
     def trouble(self, cause: Cause, reason: str) -> Status:
         """Something is wrong: running holds, armed says why it waits, a lasting cause stays."""

@@ -243,10 +243,15 @@ class ExecutorNode(Node):
             self._trouble(Cause.PERIOD, f"the loop paused for {period_s:.2f} s")
         if commanded := self._driving.tick(now, self._at.state == "running"):
             self._reports.timing(*commanded)
-        if self._at.state == "running" and (
-            trouble := self._forbidden(now) or self._on_course(now)
-        ):
+        if self._at.state not in ("armed", "running"):
+            return
+        trouble = self._forbidden(now)
+        if trouble is None and self._at.state == "running":
+            trouble = self._on_course(now)
+        if trouble is not None:
             self._trouble(*trouble)
+        else:
+            self._set(self._at.well())
 
     def _failed(self, error: Exception) -> None:
         """A turn of the loop failed, which is a defect of ours: nothing moves any more."""
