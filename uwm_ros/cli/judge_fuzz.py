@@ -21,7 +21,7 @@ from uwm_core.embodiment import Embodiment, JointLimits
 from uwm_core.records import ActionChunk
 from uwm_ros.cli.judge_places import Places
 from uwm_ros.logic.joins import Join, JoinKind
-from uwm_ros.logic.judge import Cause, Rules, Situation, Verdict, judge
+from uwm_ros.logic.judge import Cause, Rules, Situation, judge
 from uwm_ros.logic.limits import Floats
 from uwm_ros.logic.plan import Plan
 from uwm_ros.logic.trajectory import Trajectory
