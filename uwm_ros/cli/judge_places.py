@@ -58,14 +58,17 @@ class Places:
             for shape in link.findall("collision"):
                 self._add(str(link.get("name")), shape)
         children = {child for _, _, child, _ in self._joints}
-        self._root = next(str(x.get("name")) for x in root.findall("link")
-                          if x.get("name") not in children)
+        self._root = next(
+            str(x.get("name")) for x in root.findall("link") if x.get("name") not in children
+        )
         home = np.array([embodiment.home_rad])
         apart = self._pair_rooms(*self._spheres(home))
         keep_m = self._safety.self_collision_m
-        self._pairs: set[tuple[int, int]] = set() if keep_m is None else {
-            pair for pair, room in apart.items() if room[0] > keep_m + _TOUCHING_M
-        }
+        self._pairs: set[tuple[int, int]] = (
+            set()
+            if keep_m is None
+            else {pair for pair, room in apart.items() if room[0] > keep_m + _TOUCHING_M}
+        )
 
     def _add(self, link: str, shape: ElementTree.Element) -> None:
         pose = _pose(shape.find("origin"))
