@@ -271,8 +271,8 @@ class Run:
         """Put a plan in force, and check all of it."""
         points = plan.points(self._now_ns)
         self._check(self._bounds.broken_by_curve(points))
-        if self._places is not None and (judged or self._rng.random() < 0.3):
-            room = self._places.room_m(points.positions[::2])
+        if self._places is not None and self._rng.random() < 0.3:
+            room = self._places.room_m(points.positions[::3])
             deep_m = min(0.0, float(room[0])) - float(room.min())
             if judged and deep_m > _BETWEEN_M:
                 self._check(iter([f"place by {deep_m:.3g}"]))
