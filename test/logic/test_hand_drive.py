@@ -8,7 +8,6 @@ from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 from uwm_core.records import ActionChunk
 from uwm_core.sim.kinematics import tcp_pose
-from uwm_ros.cli.judge_fuzz import JointColumns
 from uwm_ros.logic.hand_drive import DriveConfig, Leader, Wishes, parse_axes
 from uwm_ros.logic.judge import Rules, Situation, judge
 from uwm_ros.logic.limits import Limits
@@ -51,8 +50,8 @@ def test_in_the_frame_of_the_hand_ahead_is_where_the_fingers_point():
 def test_streamed_chunks_pass_the_judge_and_the_leader_keeps_every_limit(seed):
     """20 chunks a second, wishes that jump, devices that fall silent; an arm that follows."""
     rng = np.random.default_rng(seed)
-    rules, leader, plan = Rules(FR3), Leader(FR3), None
-    rules.targets = JointColumns(FR3.arm_joints)
+    rules, plan = Rules(FR3), None
+    leader = Leader(FR3, guard=rules.guard)
     config = DriveConfig(speed_m_s=0.3, turn_rad_s=1.0)
     wishes, now_ns, clipped = Wishes(config), SECOND_NS, 0
     for tick in range(400):
@@ -65,6 +64,7 @@ def test_streamed_chunks_pass_the_judge_and_the_leader_keeps_every_limit(seed):
         assert (leader.position >= LIMITS.low).all() and (leader.position <= LIMITS.high).all()
         assert (np.abs(leader.velocity) <= LIMITS.velocity).all()
         assert np.isfinite(before).all()
+        assert rules.guard.clearance(leader.position[None]).distance_m[0] > 0.01
         arm = leader.ahead(PERIOD_S)
         actions = np.column_stack([arm, np.full(len(arm), 0.04)]).astype(np.float32)
         chunk = ActionChunk(now_ns, FR3.period_ns, actions, FR3.action_names)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random robots, random chunks and stops, and a checker that knows nothing of how plans are made.
+"""Random robots, chunks and stops, and a checker that knows nothing of how plans are made.
 
-The checker sees what a controller sees: commands at 100 Hz, and the points of every plan. Of the
+The checker sees what a controller sees: commands at 100 Hz, the points of every plan, and the
+messages that the executor makes of it ten times a second, each with a stop at its end. Of the
 commands it takes differences: by the mean value theorem a first, second or third difference beyond
 a limit means that the motion itself broke it, through every join and stop. The points' cubics it
 evaluates densely by the textbook's basis functions.
@@ -178,7 +179,7 @@ class Run:
         place = self._rng.uniform(-0.02, 1.02, len(limits.low))
         self._start = limits.low + place * (limits.high - limits.low)
         if self._places is not None and self._rng.random() < 0.9:
-            self._start = home + self._rng.normal(0, 0.2, len(home))
+            self._start = home + self._rng.normal(0, 0.5, len(home))
             self._start = np.clip(self._start, limits.low, limits.high)
         self._bounds = Bounds.of(self._rules.embodiment, self._start)
         self._plan: Plan | None = None
@@ -270,8 +271,8 @@ class Run:
         """Put a plan in force, and check all of it."""
         points = plan.points(self._now_ns)
         self._check(self._bounds.broken_by_curve(points))
-        if self._places is not None and (judged or self._rng.random() < 0.3):
-            room = self._places.room_m(points.positions[::2])
+        if self._places is not None and self._rng.random() < 0.3:
+            room = self._places.room_m(points.positions[::3])
             deep_m = min(0.0, float(room[0])) - float(room.min())
             if judged and deep_m > _BETWEEN_M:
                 self._check(iter([f"place by {deep_m:.3g}"]))
@@ -297,7 +298,8 @@ class Run:
     def _check_stop(self, deep_m: float) -> None:
         self.deepest_m = max(self.deepest_m, deep_m)
         self.counts["stops_watched"] += 1
-        self.counts["stops_deep"] += deep_m > _STOP_ASIDE_M
+        if deep_m > _STOP_ASIDE_M:
+            self._check(iter([f"place of a stop by {deep_m:.3g}"]))
 
     def _advance(self, ticks: int) -> None:
         """Let time pass; check the commands that are sent meanwhile."""

@@ -17,7 +17,7 @@ from uwm_ros.logic.limits import Floats
 
 _ALONG = np.linspace(-0.5, 0.5, 5)
 # Pairs of shapes that are this near at home touch by construction.
-_TOUCHING_M = 0.02
+_TOUCHING_M = 0.004
 
 
 def _pose(origin: ElementTree.Element | None) -> Floats:

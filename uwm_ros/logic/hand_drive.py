@@ -21,6 +21,7 @@ from uwm_core.errors import UnknownNameError, UwmError
 from uwm_core.sim import fr3
 from uwm_core.sim.kinematics import joint_velocity, tcp_pose
 from uwm_ros.logic.limits import Floats, Limits
+from uwm_ros.logic.rules import Guard
 
 Frame = Literal["base", "hand"]
 FRAMES: tuple[str, ...] = get_args(Frame)
@@ -33,8 +34,13 @@ _POSTURE_PER_S = 0.3
 _STEP_S = 0.02
 # A tick that comes later than this is a stall, and moves no further.
 _LONGEST_S = 0.1
-# How long the leader goes on as it is when nobody says more, before it brakes.
+# How long the leader goes on as it is when nobody says more, before it brakes; less near a wall.
 _ONWARD_S = 0.25
+_ONWARDS_S = (_ONWARD_S, 0.1, 0.0)
+# Kept free before everything that the guard watches, which lets the arm come as near as nothing.
+_ROOM_M = 0.02
+# Shares of the time of braking at which its way is looked at.
+_BRAKING = np.linspace(0.0, 1.0, 5)[:, None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,8 +160,16 @@ class Leader:
         UwmError: If the embodiment's arm is not an FR3, the only one whose hand is known here.
     """
 
-    def __init__(self, embodiment: Embodiment, frame: str = "base") -> None:
-        """Stand at home."""
+    def __init__(
+        self, embodiment: Embodiment, frame: str = "base", guard: Guard | None = None
+    ) -> None:
+        """Stand at home.
+
+        Args:
+            embodiment: Whose arm it is.
+            frame: Whether the hand moves along the axes of the base or of the hand.
+            guard: What it keeps away from; None: nothing.
+        """
         joints = embodiment.arm_joints
         known = len(joints) == len(fr3.ARM_JOINTS) and all(
             name.endswith(ours) for name, ours in zip(joints, fr3.ARM_JOINTS, strict=True)
@@ -170,7 +184,7 @@ class Leader:
         self._top = _VELOCITY_SHARE * limits.velocity
         self._acceleration = _ACCELERATION_SHARE * limits.acceleration
         self._home = np.array(embodiment.home_rad, np.float64)
-        self._frame = frame
+        self._frame, self._guard = frame, guard
         self._wanted = np.zeros(len(joints))
         self.place(self._home)
 
@@ -191,24 +205,47 @@ class Leader:
         while left_s > 1e-6:
             step_s = min(left_s, _STEP_S)
             self._wanted = self._joints_for(twist)
-            self.position, self.velocity = self._step(
-                self.position, self.velocity, self._wanted, step_s
-            )
+            moved = self._step(self.position, self.velocity, self._wanted, step_s)
+            if not self._may_be(self._way_to_rest(*moved)):
+                # From here it can still stop, since the step before had to leave room for that.
+                self._wanted = np.zeros_like(self._wanted)
+                moved = self._step(self.position, self.velocity, self._wanted, step_s)
+            self.position, self.velocity = moved
             left_s -= step_s
 
     def ahead(self, period_s: float) -> Floats:
         """Where it will be: (A, J) rad, row k after k periods; straight on, then at rest."""
+        for onward_s in _ONWARDS_S:
+            rows = self._rows(period_s, onward_s)
+            if self._may_be(rows):
+                break
+        return rows
+
+    def _rows(self, period_s: float, onward_s: float) -> Floats:
+        """The same, going on as it is for a time."""
         position, velocity = self.position, self.velocity
         rows, time_s = [position], 0.0
         per_row = math.ceil(period_s / _STEP_S)
         step_s = period_s / per_row
         while len(rows) < 3 or time_s < _ONWARD_S or velocity.any():
             for _ in range(per_row):
-                wanted = self._wanted if time_s < _ONWARD_S else np.zeros_like(velocity)
+                wanted = self._wanted if time_s < onward_s else np.zeros_like(velocity)
                 position, velocity = self._step(position, velocity, wanted, step_s)
                 time_s += step_s
             rows.append(position)
         return np.array([*rows, position])
+
+    def _way_to_rest(self, position: Floats, velocity: Floats) -> Floats:
+        """Positions (5, J) on the way of braking; all joints slow down alike, so it is straight."""
+        time_s = float(np.max(np.abs(velocity) / self._acceleration))
+        return np.asarray(position + velocity * time_s * (_BRAKING - _BRAKING**2 / 2))
+
+    def _may_be(self, positions: Floats) -> bool:
+        """Whether there is room at positions (N, J), or at least as much as here."""
+        if self._guard is None or not (positions != self.position).any():
+            return True
+        room_m = self._guard.clearance(np.vstack([self.position, positions])).distance_m
+        return bool(room_m[1:].min() >= min(_ROOM_M, float(room_m[0])))
 
     def _joints_for(self, twist: Floats) -> Floats:
         """Joint velocity (J,) for a hand velocity, within the share of the limits."""

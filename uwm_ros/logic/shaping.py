@@ -136,21 +136,28 @@ def _guarded(
     best: tuple[Plan, float] | None = None
     while good < tried:
         middle = (good + tried + 1) // 2
-        braked = _braking(plan, curve, curve.start_ns + middle * _STEP_NS, limits)
-        distances = guard.clearance(braked.points(now_ns).positions).distance_m
-        if (distances >= floor_m).all():
-            best, good = (braked, float(distances.min())), middle
+        moment_ns = curve.start_ns + middle * _STEP_NS
+        braked = _braking(result.plan, moment_ns, limits)
+        # Until then it is the same as what was found good up to there.
+        same = int(np.searchsorted(points.times_ns, moment_ns - plan.smoothing_ns // 2, "right"))
+        distances = guard.clearance(braked.points(now_ns).positions[same:]).distance_m
+        if (room.distance_m[:same] >= floor_m).all() and (distances >= floor_m).all():
+            least_m = min(float(room.distance_m[:same].min(initial=np.inf)), float(distances.min()))
+            best, good = (braked, least_m), middle
         else:
             tried = middle - 1
     if best is None:
-        raise HeldError(cause, f"braking at once is too late for {room.what}")
+        # Braking at once would leave the path; the plan in force ends where there is room.
+        distances = guard.clearance(plan.points(now_ns).positions).distance_m
+        if not (distances >= floor_m).all():
+            raise HeldError(cause, f"braking at once is too late for {room.what}")
+        best = (plan, float(distances.min()))
     return Shaped(best[0], cause, f"clipped: {room.what} would be too near", 0.0, best[1])
 
 
-def _braking(plan: Plan, curve: Trajectory, moment_ns: int, limits: Limits) -> Plan:
-    """Follow a curve until a moment, then brake."""
-    begun = plan.spliced(curve)
-    return begun.spliced(stop(begun.raw.sample(moment_ns), moment_ns, limits), whole=True)
+def _braking(plan: Plan, moment_ns: int, limits: Limits) -> Plan:
+    """Follow a plan's curve until a moment, then brake."""
+    return plan.spliced(stop(plan.raw.sample(moment_ns), moment_ns, limits), whole=True)
 
 
 def _cause(what: str) -> Cause:

@@ -66,7 +66,7 @@ class Teleop(Node):
         config = _config(read)
         self._rules = _drivable(self._embodiment)
         self._wishes = Wishes(config)
-        self._leader = Leader(self._embodiment, config.frame)
+        self._leader = Leader(self._embodiment, config.frame, self._rules.guard)
         self._arm = ArmState(self, self._embodiment)
         self._status: tuple[str, str, int] = ("", "", 0)
         self._wanted: dict[str, float | None] = dict.fromkeys(self._rules.scalars.values())
