@@ -295,9 +295,9 @@ def patient(embodiment):
     return dataclasses.replace(embodiment, state={**embodiment.state, "joint_pos": spec})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stage(tmp_path_factory):
-    """The graph of the whole session."""
+    """The graph of one module: later tests must not hear its topics."""
     for needed in ("rclpy", "mujoco", "torch"):
         if find_spec(needed) is None:
             pytest.skip(f"needs {needed}")
