@@ -11,17 +11,20 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 
 from uwm_core.data.messages import NS_PER_S
 from uwm_core.data.resample import ObservationBuffer
 from uwm_core.data.stream_buffer import Absent
 from uwm_core.embodiment import Embodiment
 from uwm_ros.bridge.qos import MatchedSubscription
+from uwm_ros.bridge.taps import Tap
+from uwm_ros.bridge.types import message_class
 from uwm_ros.logic.freshness import Freshness
 
 # Images are large and old ones useless: a few suffice where a callback was late.
-_IMAGE_DEPTH = 3
-_VECTOR_DEPTH = 50
+_DEPTH = 3
+_REFRESH_S = 0.5
 
 
 class Observing:
@@ -29,7 +32,8 @@ class Observing:
 
     Attributes:
         buffer: The resampler that conversion uses too.
-        freshness: Whether the streams are alive, seen apart from what is resampled.
+        freshness: Whether the streams are alive, seen apart from what is resampled; None where
+            nobody asked for that.
     """
 
     def __init__(
@@ -51,25 +55,35 @@ class Observing:
         Raises:
             UwmError: If a message type is not installed.
         """
-        self._embodiment = embodiment
+        self._node, self._embodiment = node, embodiment
         self._arrived = arrived
         self._completed = (0, 0)  # newest tick at which all is known, when that was received
         self._shown_ns = 0
         self.buffer = ObservationBuffer(embodiment, history)
-        self.freshness = Freshness(embodiment)
+        # Who waits for arrivals acts upon them, and so must know when they are none.
+        self.freshness = Freshness(embodiment) if arrived is not None else None
         keys: dict[tuple[str, str], list[str]] = defaultdict(list)
         for key, spec in embodiment.observation_streams.items():
             keys[spec.topic, spec.type].append(key)
-        self._streams = [
-            MatchedSubscription(
-                node,
-                kind,
-                topic,
-                self._pusher(names),
-                depth=_IMAGE_DEPTH if names[0].startswith("camera/") else _VECTOR_DEPTH,
-            )
-            for (topic, kind), names in keys.items()
-        ]
+        self._streams: list[MatchedSubscription] = []
+        self._taps: list[Tap] = []
+        for (topic, kind), names in keys.items():
+            if embodiment.cameras and not names[0].startswith("camera/"):
+                rate_hz = embodiment.observation_streams[names[0]].rate_hz
+                self._taps.append(Tap(node, topic, kind, rate_hz, self._reader(names, kind)))
+            else:
+                push = self._pusher(names)
+                self._streams.append(MatchedSubscription(node, kind, topic, push, depth=_DEPTH))
+        self._timer = node.create_timer(_REFRESH_S, self._refresh)
+
+    def poll(self) -> None:
+        """Take what vector streams have brought; on the node's thread.
+
+        A picture decides when there is something to do; to be woken by each of a thousand joint
+        states in between would cost more than all else.
+        """
+        for tap in self._taps:
+            tap.take()
 
     def newest_tick_ns(self, now_ns: int) -> int:
         """Newest moment at which every stream is known, if it is fresh enough to act upon.
@@ -98,19 +112,37 @@ class Observing:
 
     def close(self) -> None:
         """Leave the topics."""
-        for stream in self._streams:
+        self._node.destroy_timer(self._timer)
+        for stream in (*self._streams, *self._taps):
             stream.close()
+
+    def _refresh(self) -> None:
+        for tap in self._taps:
+            tap.refresh(mend_only=False)
+
+    def _reader(self, keys: list[str], type_name: str) -> Callable[[bytes, int], None]:
+        kind = message_class(type_name)
+
+        def read(data: bytes, receive_ns: int) -> None:
+            self._push(keys, deserialize_message(data, kind), receive_ns)
+
+        return read
 
     def _pusher(self, keys: list[str]) -> Callable[[Any, int], None]:
         def push(message: Any, receive_ns: int) -> None:
-            for key in keys:
-                self.buffer.push(key, message, receive_ns)
-                self.freshness.saw(key, message, receive_ns)
+            self.poll()
+            self._push(keys, message, receive_ns)
             fresh = self._complete(receive_ns)
             if self._arrived is not None:
                 self._arrived(fresh)
 
         return push
+
+    def _push(self, keys: list[str], message: Any, receive_ns: int) -> None:
+        for key in keys:
+            self.buffer.push(key, message, receive_ns)
+            if self.freshness is not None:
+                self.freshness.saw(key, message, receive_ns)
 
     def _complete(self, receive_ns: int) -> bool:
         """Whether every stream is now known at the newest moment that all cameras show."""

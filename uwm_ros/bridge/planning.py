@@ -85,7 +85,7 @@ class PlanOptions:
             inference_delay_s=read.number(
                 "inference_delay_s", 0.0, "s by which every answer is held back", 0.0, 60.0
             ),
-            niceness=read.integer("niceness", 5, "of the inference thread; 0: as the rest", 0, 19),
+            niceness=read.integer("niceness", 0, "of the inference thread; 0: as the rest", 0, 19),
         )
 
 
@@ -146,7 +146,9 @@ class Planning:
 
     def stale(self) -> str:
         """Which stream is not alive, one sentence; empty while all are."""
-        return self._observing.freshness.trouble(now_ns(self._node))
+        self._observing.poll()
+        freshness = self._observing.freshness
+        return freshness.trouble(now_ns(self._node)) if freshness is not None else ""
 
     def close(self) -> None:
         """Stop; what is being inferred is not published any more."""

@@ -78,6 +78,7 @@ class ExecutorNode(Node):
         self._newest: tuple[ActionChunk, ActionChunkMessage] | None = None
         self._played_ns = 0
         self._ranked = False
+        self._looks = 0
         self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
         self._periods = Periods(1.0 / self._options.rate_hz)
         self._driving = Driving(self, self._rules, self._options)
@@ -277,7 +278,8 @@ class ExecutorNode(Node):
         if not self._ranked and self._options.realtime:
             self._ranked = True
             self.get_logger().info(f"runs with {take_precedence_of_process()}")
-        if self._at.state == "running":
+        self._looks += 1
+        if self._at.state == "running" and self._looks % 2:
             # Not locked: the loop need not wait for the graph.
             if trouble := self._driving.not_alone():
                 self._trouble(Cause.SECOND_PUBLISHER, trouble)
