@@ -3,7 +3,8 @@
 
 A streaming controller is sent the plan's sample at every tick, also at rest, so that it hears that
 somebody holds. A trajectory controller is sent the next `horizon_s` of it, ten times a second, each
-time with a stop at the end: where this process dies, the arm comes to rest by itself soon after.
+time with a stop at the end: where this process dies, the arm comes to rest by itself soon after. It
+hears nothing more once it was told the end of the plan.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Driving:
             if self._arm.streams:
                 sent = self._arm.tick(now_ns)
                 self._commanded, _, _ = self.plan.sample(now_ns)
-            elif now_ns - self._sent_ns >= _RESEND_NS and self._sent_ns < self.plan.end_ns:
+            elif self._near is not self.plan and now_ns - self._sent_ns >= _RESEND_NS:
                 self._send(now_ns)
                 sent = True
         for value in self._values.values():

@@ -23,6 +23,7 @@ from uwm_ros.operator.client import GraphError, Operator
 from uwm_ros.srv import ResetSim
 
 TIME_LIMIT_S = 12.0
+REST_LIMIT_S = 5.0
 # An arm that jumps home leaves pictures and joint states of two scenes in the policy's buffers for
 # a moment; a chunk that answers such a mixture means nothing.
 SETTLE_S = 0.3
@@ -95,7 +96,7 @@ class AttemptRunner:
             GraphError: a node refused or did not answer.
         """
         operator = self.operator
-        operator.call("executor/hold", Trigger)
+        self._release()
         operator.call("sim/reset", ResetSim, ResetSim.Request(seed=seed))
         operator.forget("policy/action_chunk")
         if not operator.wait(lambda: self._task_is(seed) and self._chunk_is_newer(), 10.0):
@@ -129,6 +130,23 @@ class AttemptRunner:
         )
         operator.call("executor/hold", Trigger)
         return attempt
+
+    def _release(self) -> None:
+        """Come to rest and command nothing: an arm that is put home is not to be led back.
+
+        Raises:
+            GraphError: the executor did not come to rest.
+        """
+        self.operator.call("executor/hold", Trigger)
+        end_s = time.monotonic() + REST_LIMIT_S
+        while True:
+            try:
+                self.operator.call("executor/reset", Trigger)
+                return
+            except GraphError:
+                if time.monotonic() > end_s:
+                    raise
+                time.sleep(0.05)
 
     def _task_is(self, seed: int) -> bool:
         task = self.operator.newest.get("sim/task")
