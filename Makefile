@@ -101,7 +101,7 @@ $(VENV)/.packages: pyproject.toml setup.py $(VENV)/.torch
 	$(BIN)/pip install -q -c $(VENV)/constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
-$(VENV)/.messages: CMakeLists.txt package.xml $(wildcard msg/*.msg srv/*.srv) $(VENV)/.packages
+$(VENV)/.messages: CMakeLists.txt $(wildcard cmake/*.cmake) package.xml $(wildcard msg/*.msg srv/*.srv) $(VENV)/.packages
 	@echo "building the messages"
 	export PATH="$(BIN):$$PATH" AMENT_PREFIX_PATH=$(VENV) CMAKE_PREFIX_PATH=$(VENV)
 	log=$(VENV)/messages.log

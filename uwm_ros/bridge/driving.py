@@ -18,8 +18,7 @@ from rclpy.node import Node
 from uwm_ros.bridge.executor_options import ExecutorOptions
 from uwm_ros.bridge.judging import Case
 from uwm_ros.bridge.outputs import make_arm_output, make_value_outputs
-from uwm_ros.bridge.outputs.graph import Listener
-from uwm_ros.bridge.qos import full_name, publishers
+from uwm_ros.bridge.outputs.graph import Listener, second_publisher
 from uwm_ros.logic.judge import Rules, Verdict, measured_by
 from uwm_ros.logic.limits import Floats
 from uwm_ros.logic.plan import Plan
@@ -47,6 +46,7 @@ class Driving:
         self._values = make_value_outputs(node, rules.embodiment)
         commanded = self._arm.topics if self._arm is not None else ()
         self._listener = Listener(node, commanded, measured_by(rules.embodiment).topic)
+        self._outputs = [*([self._arm] if self._arm else []), *self._values.values()]
         self.plan: Plan | None = None
         self.version = 0
         self.tracking_error_rad = math.nan
@@ -159,18 +159,12 @@ class Driving:
 
     def not_alone(self) -> str:
         """Who else commands the robot, one sentence; empty where nobody does."""
-        outputs = [*([self._arm] if self._arm else []), *self._values.values()]
-        for topic in (topic for output in outputs for topic in output.topics):
-            offers = publishers(self._node, topic)
-            if len(offers) > 1:
-                names = ", ".join(sorted(full_name(offer) for offer in offers))
-                return f"{topic} has several publishers: {names}"
-        return ""
+        topics = (topic for output in self._outputs for topic in output.topics)
+        return next((text for topic in topics if (text := second_publisher(self._node, topic))), "")
 
     def trouble(self) -> str:
         """What is wrong with a controller, one sentence; empty where all is well."""
-        outputs = [*([self._arm] if self._arm else []), *self._values.values()]
-        first = next((text for output in outputs if (text := output.check())), "")
+        first = next((text for output in self._outputs if (text := output.check())), "")
         return first or self._listener.trouble()
 
     def _take(self, plan: Plan | None, now_ns: int = 0) -> None:

@@ -15,10 +15,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from uwm_ros.bridge.parameters import Parameters
-from uwm_ros.logic.joins import Join
+from uwm_ros.logic.joins import JOINS, Join
 
 DRIVERS = ("policy", "human")
-_JOINS = ("replace", "blend", "inpaint")
 _SLOWEST = 0.05
 
 
@@ -53,7 +52,7 @@ class ExecutorOptions:
         Raises:
             UwmError: If one is not usable.
         """
-        join = read.text("join", "blend", "how chunks are joined", _JOINS)
+        join = read.text("join", "blend", "how chunks are joined", JOINS)
         return cls(
             autostart=read.flag("autostart", False, "run as soon as the arm is measured"),
             rate_hz=read.number("rate_hz", 100.0, "rate of the loop", 20.0, 500.0),

@@ -26,6 +26,7 @@ from uwm_ros.bridge.observing import Observing
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import reliable
 from uwm_ros.logic.cadence import Cadence
+from uwm_ros.logic.joins import JOINS
 from uwm_ros.logic.latency import Latency
 from uwm_ros.logic.worker import LatestWorker
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
@@ -34,7 +35,6 @@ from uwm_ros.msg import SafetyStatus
 if TYPE_CHECKING:
     from uwm_core.policy import Policy
 
-JOINS = ("replace", "blend", "inpaint")
 _DEFAULT_REPLAN_S = 0.5
 # A picture that is a little late is still worth more than the one before it.
 _CAMERA_PERIODS = 1.25

@@ -15,22 +15,19 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Image
 
 from uwm_core.data.stream_buffer import Absent
-from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 from uwm_core.records import ActionChunk
 from uwm_ros.bridge.chunks import to_chunk
-from uwm_ros.bridge.diagnostics import Diagnostics, Level
+from uwm_ros.bridge.diagnostics import Level
 from uwm_ros.bridge.images import to_image
-from uwm_ros.bridge.model import Load, ModelOptions, load_policy, ready_policy
+from uwm_ros.bridge.model import Load, load_policy
+from uwm_ros.bridge.model_node import ModelNode
 from uwm_ros.bridge.observing import Observing
-from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import reliable
 from uwm_ros.bridge.runtime import run_node
-from uwm_ros.logic.edges import EdgeLog
 from uwm_ros.logic.latency import Latency
 from uwm_ros.logic.worker import LatestWorker
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
@@ -42,7 +39,7 @@ _NICENESS = 10
 _REPORT_S = 1.0
 
 
-class ImaginationNode(LifecycleNode):
+class ImaginationNode(ModelNode):
     """Imagines; see the module."""
 
     def __init__(self, load: Load = load_policy, **options: Any) -> None:
@@ -55,16 +52,11 @@ class ImaginationNode(LifecycleNode):
         Raises:
             UwmError: If a parameter or the embodiment is not usable.
         """
-        super().__init__("imagination", **options)
-        read = Parameters(self)
-        self._embodiment = Embodiment.load(
-            read.text("embodiment", "fr3_sim", "name of a bundled embodiment, or a path")
+        super().__init__("imagination", load, **options)
+        self._every_n = self._read.integer("every_n", 1, "imagine every n-th chunk", 1, 1000)
+        self._seed = self._read.integer(
+            "seed", 0, "of the sampler's noise; -1: another one every time"
         )
-        self._every_n = read.integer("every_n", 1, "imagine every n-th chunk", 1, 1000)
-        self._seed = read.integer("seed", 0, "of the sampler's noise; -1: another one every time")
-        self._model = ModelOptions.read(read)
-        self._load = load
-        self._policy: Policy | None = None
         self._observing: Observing | None = None
         self._worker: LatestWorker[ActionChunk] | None = None
         self._chunks: Any = None
@@ -74,72 +66,17 @@ class ImaginationNode(LifecycleNode):
         }
         self._latency = Latency()
         self._count = 0
-        self._label, self._reason, self._failed_why = "unconfigured", "", ""
-        self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
-        self._diagnostics = Diagnostics(self, self._embodiment.name)
         self.create_timer(_REPORT_S, self._report)
-        self._first: Any = None
-        if read.flag("autostart", False, "configure and activate without being asked"):
-            self._first = self.create_timer(0.0, self._start_by_itself)
 
-    def close(self) -> None:
-        """Stop imagining before the context goes."""
-        self._stop()
-
-    # Lifecycle
-
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the checkpoint and answer once about nothing."""
-        self._failed_why = ""
-        try:
-            self._policy = ready_policy(self._load, self._model, self._embodiment)
-        except Exception as error:  # a lifecycle node answers failure, whatever it was
-            expected = isinstance(error, UwmError)
-            self._failed_why = str(error) if expected else f"{type(error).__name__}: {error}"
-            self.get_logger().error(f"not configured: {self._failed_why}")
-            self._report()
-            return TransitionCallbackReturn.FAILURE
-        self._label = "inactive"
-        return super().on_configure(state)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def _begin(self, policy: Policy) -> None:
         """Listen and imagine."""
-        assert self._policy is not None
-        self._observing = Observing(self, self._embodiment, self._policy.window.history)
+        self._observing = Observing(self, self._embodiment, policy.window.history)
         self._worker = LatestWorker(
             self._imagine, self._failed, name="imagination", niceness=_NICENESS
         )
         self._chunks = self.create_subscription(
             ActionChunkMessage, "policy/action_chunk", self._on_chunk, reliable(2)
         )
-        self._label = "active"
-        return super().on_activate(state)
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop imagining."""
-        self._stop()
-        self._label, self._reason = "inactive", ""
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Forget the checkpoint."""
-        self._policy = None
-        self._label = "unconfigured"
-        return super().on_cleanup(state)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop whatever runs."""
-        self._stop()
-        self._policy = None
-        self._label = "finalized"
-        return super().on_shutdown(state)
-
-    def _start_by_itself(self) -> None:
-        """Configure and activate; where that fails, the process ends with the reason."""
-        self.destroy_timer(self._first)
-        for trigger in (self.trigger_configure, self.trigger_activate):
-            if trigger() != TransitionCallbackReturn.SUCCESS:
-                raise UwmError(self._failed_why or "could not be activated")
 
     def _stop(self) -> None:
         if self._chunks is not None:
@@ -194,8 +131,8 @@ class ImaginationNode(LifecycleNode):
             "inference p50 s": f"{self._latency.percentile_s(50):.3f}",
             "inference p95 s": f"{self._latency.percentile_s(95):.3f}",
         }
-        level = Level.ERROR if self._failed_why else Level.WARN if self._reason else Level.OK
-        self._diagnostics.update(level, self._failed_why or self._reason or self._label, values)
+        level = Level.ERROR if self._refused else Level.WARN if self._reason else Level.OK
+        self._diagnostics.update(level, self._reason or self._label, values)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,18 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-
-from uwm_core.embodiment import Embodiment
-from uwm_core.errors import UwmError
 from uwm_ros.bridge.clock import now_ns, to_stamp
-from uwm_ros.bridge.diagnostics import Diagnostics, Level
-from uwm_ros.bridge.model import Load, ModelOptions, load_policy, ready_policy
-from uwm_ros.bridge.parameters import Parameters
+from uwm_ros.bridge.diagnostics import Level
+from uwm_ros.bridge.model import Load, load_policy
+from uwm_ros.bridge.model_node import ModelNode
 from uwm_ros.bridge.planning import Planning, PlanOptions
 from uwm_ros.bridge.qos import reliable
 from uwm_ros.bridge.runtime import run_node
-from uwm_ros.logic.edges import EdgeLog
 from uwm_ros.msg import ActionChunk, PolicyStatus
 
 if TYPE_CHECKING:
@@ -40,7 +35,7 @@ _HANGS_TIMES = 3
 """An inference hangs that takes longer than this, and than this many times the usual."""
 
 
-class PolicyNode(LifecycleNode):
+class PolicyNode(ModelNode):
     """Plans; see the module."""
 
     def __init__(self, load: Load = load_policy, **options: Any) -> None:
@@ -53,81 +48,21 @@ class PolicyNode(LifecycleNode):
         Raises:
             UwmError: If a parameter or the embodiment is not usable.
         """
-        super().__init__("policy", **options)
-        read = Parameters(self)
-        self._embodiment = Embodiment.load(
-            read.text("embodiment", "fr3_sim", "name of a bundled embodiment, or a path")
-        )
-        self._model = ModelOptions.read(read)
-        self._options = PlanOptions.read(read)
-        self._load = load
-        self._policy: Policy | None = None
+        super().__init__("policy", load, **options)
+        self._options = PlanOptions.read(self._read)
         self._planning: Planning | None = None
-        self._label, self._reason = "unconfigured", ""
-        self._edges = EdgeLog(self.get_logger().warning, self.get_logger().info)
         self._chunks = self.create_publisher(ActionChunk, "policy/action_chunk", reliable(2))
         self._status = self.create_publisher(PolicyStatus, "policy/status", reliable())
-        self._diagnostics = Diagnostics(self, self._embodiment.name)
         self.create_timer(_STATUS_S, self._report)
-        self._first: Any = None
-        if read.flag("autostart", False, "configure and activate without being asked"):
-            self._first = self.create_timer(0.0, self._start_by_itself)
 
-    def close(self) -> None:
-        """Stop planning before the context goes."""
-        self._stop_planning()
-
-    # Lifecycle
-
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the checkpoint and answer once about nothing."""
-        try:
-            self.get_logger().info(f"loading checkpoint {self._model.checkpoint!r}")
-            self._policy = ready_policy(self._load, self._model, self._embodiment)
-        except Exception as error:  # a lifecycle node answers failure, whatever it was
-            expected = isinstance(error, UwmError)
-            self._reason = str(error) if expected else f"{type(error).__name__}: {error}"
-            self.get_logger().error(f"not configured: {self._reason}")
-            return TransitionCallbackReturn.FAILURE
-        self._label, self._reason = "inactive", ""
-        return super().on_configure(state)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def _begin(self, policy: Policy) -> None:
         """Subscribe and plan."""
-        assert self._policy is not None
         self._planning = Planning(
-            self, self._embodiment, self._policy, self._options, self._chunks.publish, self._say
+            self, self._embodiment, policy, self._options, self._chunks.publish, self._say
         )
-        self._label = "active"
-        return super().on_activate(state)
 
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def _stop(self) -> None:
         """Stop planning; the executor holds when chunks stop coming."""
-        self._stop_planning()
-        self._label, self._reason = "inactive", ""
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Forget the checkpoint."""
-        self._policy = None
-        self._label = "unconfigured"
-        return super().on_cleanup(state)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop whatever runs."""
-        self._stop_planning()
-        self._policy = None
-        self._label = "finalized"
-        return super().on_shutdown(state)
-
-    def _start_by_itself(self) -> None:
-        """Configure and activate; where that fails, the process ends with the reason."""
-        self.destroy_timer(self._first)
-        for trigger in (self.trigger_configure, self.trigger_activate):
-            if trigger() != TransitionCallbackReturn.SUCCESS:
-                raise UwmError(self._reason or "could not be activated")
-
-    def _stop_planning(self) -> None:
         if self._planning is not None:
             self._planning.close()
         self._planning = None

@@ -15,6 +15,7 @@ import numpy as np
 from uwm_core.embodiment import Embodiment
 from uwm_core.figures import Figure
 from uwm_ros.bridge.clock import to_ns
+from uwm_ros.logic.joins import JOINS
 from uwm_ros.operator.drive_figures import (
     STAGES,
     jerk,
@@ -34,7 +35,6 @@ from uwm_ros.operator.drive_session import (
 
 LATENCIES_MS = (0, 100, 300)
 SLOWNESS = (2, 4)
-JOINS = ("replace", "blend", "inpaint")
 NOMINAL_S = 0.01
 
 
