@@ -167,16 +167,24 @@ def test_the_topic_of_a_controller_gets_each_plan_once_and_names_strangers(graph
 def test_the_action_of_a_controller_tells_how_it_went(graph, serve, ending):
     from control_msgs.action import FollowJointTrajectory
     from rclpy.action import CancelResponse, GoalResponse
+    from rclpy.task import Future
 
+    from uwm_ros.bridge.clock import to_ns
     from uwm_ros.bridge.outputs import make_arm_output
 
-    goals, ended = [], []
+    now_ns = graph.node.get_clock().now().nanoseconds
+    later_ns = now_ns + 100_000_000
+    second, ended = Future(executor=graph.executor), []
 
-    def run(handle):
-        goals.append(handle.request.trajectory)
+    async def run(handle):
         result = FollowJointTrajectory.Result()
         # The first goal is superseded: a controller aborts it, which means nothing.
-        if ending == "aborts" or len(goals) == 1:
+        superseded = to_ns(handle.request.trajectory.header.stamp) <= now_ns
+        if superseded:
+            await second
+        else:
+            second.set_result(None)
+        if ending == "aborts" or superseded:
             result.error_code = FollowJointTrajectory.Result.PATH_TOLERANCE_VIOLATED
             handle.abort()
         else:
@@ -196,9 +204,8 @@ def test_the_action_of_a_controller_tells_how_it_went(graph, serve, ending):
     embodiment = dataclasses.replace(embodiment, action={"joint_target": channel})
     output = make_arm_output(graph.node, embodiment)
     graph.wait(lambda: output.check() == "", "the controller")
-    now_ns = graph.node.get_clock().now().nanoseconds
     output.plan(plan_from(now_ns), now_ns)
-    output.plan(plan_from(now_ns), now_ns)
+    output.plan(plan_from(later_ns), later_ns)
     if ending == "succeeds":
         graph.wait(lambda: len(ended) == 2, "two ends")
         assert output.check() == ""
