@@ -108,6 +108,30 @@ def test_an_arm_that_stopped_is_not_taken_for_one_that_moves(bags, embodiment):
     assert not [reason for reason in reasons if "same picture" in reason]
 
 
+@pytest.mark.parametrize("gap_ms", [1, 4])
+def test_an_arm_that_was_put_elsewhere_between_two_states_is_not_taken_for_one_that_moves(
+    bags, embodiment, gap_ms
+):
+    """A reset of the simulation, and the first picture after it before the first state after it.
+
+    The camera counted as frozen for as long as the arm then rested: without chunks, for ever.
+    """
+    watch, reasons = Freshness(embodiment), set()
+    for k in range(300):
+        now = bags.START_NS + k * 5 * MS
+        arm = embodiment.state["joint_pos"].names
+        watch.saw("state/joint_pos", bags.joint_msg(arm, np.full(7, 0.4 * (k < 60)), now), now)
+        if k % 6 == 5:
+            # Of a moment right after the last state before the reset, when k is 59.
+            moment = now + gap_ms * MS
+            for camera in ("front", "wrist"):
+                watch.saw(f"camera/{camera}", bags.image_msg(bags.picture(k >= 59), moment), moment)
+            fingers = embodiment.state["gripper_width"].names
+            watch.saw("state/gripper_width", bags.joint_msg(fingers, np.zeros(2), now), now)
+            reasons.add(watch.trouble(moment).split(" for ")[0])
+    assert not [reason for reason in reasons if "same picture" in reason]
+
+
 @pytest.mark.parametrize(("hours", "word"), [(1, "future"), (-1, "after its stamp")])
 def test_stamps_of_another_hour_are_named(streams, hours, word):
     reasons = [why for _, why in streams.play(0.2, ahead_ns=hours * 3600 * NS) if why]

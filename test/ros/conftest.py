@@ -14,6 +14,8 @@ import pytest
 
 # Before rclpy is imported: two test runs on one machine must not hear each other.
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+# Some tests kill processes, which may then hold a lock in shared memory for ever.
+os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
 DOMAIN = int(os.environ.get("ROS_DOMAIN_ID") or 101 + os.getpid() % 100)
 os.environ["ROS_DOMAIN_ID"] = str(DOMAIN)
 
@@ -127,6 +129,41 @@ def stranger():
     graph = Graph()
     yield graph
     graph.close()
+
+
+class Stalls:
+    """How long this machine itself stood still: what no node can do anything about."""
+
+    def __init__(self):
+        self._late = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        before = time.time_ns()
+        while not self._over.wait(0.005):
+            now = time.time_ns()
+            if now - before > 25_000_000:
+                self._late.append((before, now))
+            before = now
+
+    def between_s(self, begin_ns, end_ns):
+        """Seconds of standing still that touch a span."""
+        spans = [min(b, end_ns) - max(a, begin_ns) for a, b in self._late]
+        return sum(max(0, span) for span in spans) / 1e9
+
+    def close(self):
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.fixture(scope="module")
+def stalls():
+    """Watches the machine while a module's tests run."""
+    stalls = Stalls()
+    yield stalls
+    stalls.close()
 
 
 class StillRobot:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -101,8 +102,9 @@ def test_nothing_is_planned_unless_active(seat, tiny):
 def test_silent_camera_stops_the_chunks_and_is_named_until_it_comes_again(seat, tiny):
     seat.robot.silent.add("camera/wrist")
     seat.add(tiny, autostart=True)
-    seat.graph.wait(lambda: seat.status and seat.status[-1].reason, "a reason")
-    assert "wrist/color/image_raw" in seat.status[-1].reason
+    seat.graph.wait(
+        lambda: seat.status and "wrist/color/image_raw" in seat.status[-1].reason, "the reason"
+    )
     assert seat.chunks == []
 
     def said():
@@ -123,12 +125,12 @@ def test_silent_camera_stops_the_chunks_and_is_named_until_it_comes_again(seat, 
 
 
 def test_slow_inference_never_holds_up_the_callbacks(seat, tiny):
-    begun, go = threading.Event(), threading.Event()
+    begun, go = [], threading.Event()
 
     class SlowPolicy(Policy):
         def act(self, observation, *args, **options):
             if observation.stamp_ns:  # the warm-up is not slow
-                begun.set()
+                begun.append(time.perf_counter())
                 assert go.wait(60)
             return super().act(observation, *args, **options)
 
@@ -136,13 +138,14 @@ def test_slow_inference_never_holds_up_the_callbacks(seat, tiny):
         return SlowPolicy.load(options.checkpoint, sample_steps=options.sample_steps)
 
     seat.add(tiny, load, autostart=True)
-    seat.graph.wait(begun.is_set, "inference")
+    seat.graph.wait(lambda: begun, "inference")
     seat.status.clear()
     seat.graph.wait(lambda: len(seat.status) > 6, "status while inference runs")
     assert seat.chunks == []
+    lasted_s = time.perf_counter() - begun[0]
     go.set()
     seat.more_chunks()
-    assert seat.chunks[0].inference_s > 0.5
+    assert seat.chunks[0].inference_s >= lasted_s
 
 
 def test_failing_model_is_a_reason_and_no_end(seat, tiny):

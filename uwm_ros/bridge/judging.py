@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judges chunks on a thread of its own and hands the verdicts back to the ROS thread.
+"""Judges chunks on a thread of its own, which hands the verdicts over.
 
 A judgement takes milliseconds, which a 100 Hz loop has not. The plan goes on meanwhile, so a new
 one begins a little ahead: by as long as judging has been seen to take.
@@ -8,7 +8,6 @@ one begins a little ahead: by as long as judging has been seen to take.
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Callable
 
 from rclpy.node import Node
@@ -49,22 +48,28 @@ class Judging:
     """One judge; of several waiting cases only the newest is heard."""
 
     def __init__(
-        self, node: Node, rules: Rules, done: Callable[[Case, Verdict], None], *, realtime: bool
+        self,
+        node: Node,
+        rules: Rules,
+        done: Callable[[Case, Verdict], None],
+        failed: Callable[[Exception], None],
+        *,
+        realtime: bool,
     ) -> None:
         """Start the thread.
 
         Args:
-            node: Whose ROS thread hears the verdicts.
+            node: For its clock.
             rules: What the embodiment allows.
-            done: Called on the ROS thread.
+            done: Gets the verdicts, on this judge's thread: to wake another one costs a
+                millisecond or two, and the arm waits.
+            failed: Gets what `done` raises; `judge` itself never does.
             realtime: Ask the machine for precedence.
         """
         self._node, self._rules, self._done = node, rules, done
         self._precedence = realtime
         self._took = Latency(50)
-        self._verdicts: deque[tuple[Case, Verdict]] = deque()
-        self._wake = node.create_guard_condition(self._hand_over)
-        self._worker: LatestWorker[Case] = LatestWorker(self._judge, self._failed, name="judge")
+        self._worker: LatestWorker[Case] = LatestWorker(self._judge, failed, name="judge")
 
     @property
     def lead_ns(self) -> int:
@@ -79,7 +84,6 @@ class Judging:
     def close(self) -> None:
         """Hear no more."""
         self._worker.close()
-        self._verdicts.clear()
 
     def _judge(self, case: Case) -> None:
         if self._precedence:
@@ -88,13 +92,4 @@ class Judging:
         begin_ns = now_ns(self._node)
         verdict = judge(case.chunk, case.situation, self._rules)
         self._took.add((now_ns(self._node) - begin_ns) / 1e9)
-        self._verdicts.append((case, verdict))
-        self._wake.trigger()
-
-    def _failed(self, error: Exception) -> None:
-        """`judge` never raises; whatever else did is a reason to hold."""
-        self._node.get_logger().error(f"judging failed: {error!r}")
-
-    def _hand_over(self) -> None:
-        while self._verdicts:
-            self._done(*self._verdicts.popleft())
+        self._done(case, verdict)

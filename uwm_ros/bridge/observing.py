@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An embodiment's observation streams as one buffer that fills itself from the graph.
 
-Whoever plans is woken by the message that completes an observation, not by a timer.
+Whoever plans is woken by the message that completes an observation, not by a timer; who only looks
+back now and then is not woken at all.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from uwm_ros.logic.freshness import Freshness
 # Images are large and old ones useless: a few suffice where a callback was late.
 _DEPTH = 3
 _REFRESH_S = 0.5
+# What is polled waits no longer than from one refresh to the next, and what a busy machine adds.
+_KEEP_S = 1.0
 
 
 class Observing:
@@ -50,7 +53,8 @@ class Observing:
             embodiment: Its streams.
             history: Steps in an observation (T).
             arrived: Called after every message, with whether it completed an observation that
-                shows a new picture of every camera.
+                shows a new picture of every camera. None: nobody waits, and `poll` is to be
+                called before the buffer is read.
 
         Raises:
             UwmError: If a message type is not installed.
@@ -68,16 +72,18 @@ class Observing:
         self._streams: list[MatchedSubscription] = []
         self._taps: list[Tap] = []
         for (topic, kind), names in keys.items():
-            if embodiment.cameras and not names[0].startswith("camera/"):
+            wakes = names[0].startswith("camera/") or not embodiment.cameras
+            if arrived is None or not wakes:
                 rate_hz = embodiment.observation_streams[names[0]].rate_hz
-                self._taps.append(Tap(node, topic, kind, rate_hz, self._reader(names, kind)))
+                read = self._reader(names, kind)
+                self._taps.append(Tap(node, topic, kind, rate_hz, read, keep_s=_KEEP_S))
             else:
                 push = self._pusher(names)
                 self._streams.append(MatchedSubscription(node, kind, topic, push, depth=_DEPTH))
         self._timer = node.create_timer(_REFRESH_S, self._refresh)
 
     def poll(self) -> None:
-        """Take what vector streams have brought; on the node's thread.
+        """Take what the streams have brought that wake nobody; on the node's thread.
 
         A picture decides when there is something to do; to be woken by each of a thousand joint
         states in between would cost more than all else.
@@ -119,6 +125,7 @@ class Observing:
     def _refresh(self) -> None:
         for tap in self._taps:
             tap.refresh(mend_only=False)
+        self.poll()
 
     def _reader(self, keys: list[str], type_name: str) -> Callable[[bytes, int], None]:
         kind = message_class(type_name)

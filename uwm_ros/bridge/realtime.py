@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from pathlib import Path
 
-# A thread that computes lets another have Python's lock after this time at the latest.
-_SWITCH_S = 0.0005
 _NICE = -10
 
 
@@ -37,7 +34,6 @@ def take_precedence(priority: int = 10) -> str:
     Returns:
         What was done, for a log: `real-time priority 10`, `niceness -10` or `no precedence`.
     """
-    sys.setswitchinterval(_SWITCH_S)
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
         return f"real-time priority {priority}"

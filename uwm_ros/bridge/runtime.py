@@ -32,6 +32,8 @@ EXIT_OK = 0
 EXIT_CRASH = 1
 EXIT_REFUSED = 2
 _WAKE_S = 0.1
+# A thread that computes lets another have Python's lock after this time at the latest.
+_SWITCH_S = 0.0005
 
 
 class _StopRequest:
@@ -72,6 +74,7 @@ def run_node(build: Callable[[], Node], argv: Sequence[str] | None = None) -> in
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = getattr(build, "__name__", "uwm_ros")
+    sys.setswitchinterval(_SWITCH_S)
     # The handlers come before rclpy: a signal during start-up must not kill halfway.
     with _StopRequest() as stop:
         try:

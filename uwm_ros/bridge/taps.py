@@ -59,7 +59,14 @@ class Tap:
     """
 
     def __init__(
-        self, node: Node, topic: str, type_name: str, rate_hz: float, deliver: Deliver
+        self,
+        node: Node,
+        topic: str,
+        type_name: str,
+        rate_hz: float,
+        deliver: Deliver,
+        *,
+        keep_s: float = _STALL_S,
     ) -> None:
         """Subscribe with what the graph offers now.
 
@@ -68,8 +75,9 @@ class Tap:
             topic: Name, relative to the node's namespace.
             type_name: E.g. `sensor_msgs/msg/Image`.
             rate_hz: Expected rate; 0: unknown.
-            deliver: Gets the bytes of a message and when it was received, ns; from the thread of
-                `TapLoop`.
+            deliver: Gets the bytes of a message and when it was received, ns; from the thread
+                that takes, as of `TapLoop`.
+            keep_s: Messages of so long may wait.
 
         Raises:
             UwmError: If the message type is not installed.
@@ -82,7 +90,7 @@ class Tap:
         fields = list(self._class.get_fields_and_field_types().values())
         self.stamped = bool(fields) and fields[0] == "std_msgs/Header"
         self._deliver = deliver
-        self._depth = _depth(type_name, rate_hz)
+        self._depth = _depth(type_name, rate_hz, keep_s)
         self._use_sim_time = bool(node.get_parameter("use_sim_time").value)
         self._group = _Polled()
         self._numbers: dict[bytes, int] = {}
@@ -182,9 +190,9 @@ class Tap:
         )
 
 
-def _depth(type_name: str, rate_hz: float) -> int:
+def _depth(type_name: str, rate_hz: float, keep_s: float) -> int:
     """How many messages may wait; few images, since each is a megabyte."""
-    waiting = math.ceil(rate_hz * _STALL_S)
+    waiting = math.ceil(rate_hz * keep_s)
     if type_name.endswith("Image"):
         return max(_IMAGE_DEPTH, waiting) if rate_hz else _UNKNOWN_IMAGE_DEPTH
     return max(_MIN_DEPTH, waiting)

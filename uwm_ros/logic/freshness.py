@@ -93,7 +93,7 @@ class Freshness:
         if not isinstance(stream.spec, Camera):
             return ""
         if stream.joints_then is None:
-            stream.joints_then = self._joints(stream.same_stamp_ns)
+            stream.joints_then = self._joints_after(stream.same_stamp_ns)
         same_s = (stream.receive_ns - stream.same_since_ns) / 1e9
         if same_s < _FROZEN_S or stream.joints_then is None:
             return ""
@@ -106,7 +106,18 @@ class Freshness:
         """Where the arm was at a moment; None where that is not known, or not yet."""
         if not self._arm or not self._arm[0][0] <= moment_ns <= self._arm[-1][0] + _SOON_NS:
             return None
-        message = next(message for stamp, message in reversed(self._arm) if stamp <= moment_ns)
+        return self._read(next(m for stamp, m in reversed(self._arm) if stamp <= moment_ns))
+
+    def _joints_after(self, moment_ns: int) -> Floats | None:
+        """Where the arm was right after a moment.
+
+        A simulated arm jumps: what it was before is not what the picture shows.
+        """
+        if not self._arm or not self._arm[0][0] <= moment_ns <= self._arm[-1][0]:
+            return None
+        return self._read(next(m for stamp, m in self._arm if stamp >= moment_ns))
+
+    def _read(self, message: Any) -> Floats | None:
         try:
             return vector(message, self._arm_spec).astype(np.float64)
         except DataError:

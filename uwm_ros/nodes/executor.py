@@ -84,12 +84,12 @@ class ExecutorNode(Node):
         self._driving = Driving(self, self._rules, self._options)
         self._watching = Watching(self, self._embodiment, self._options.deadman_button)
         self._reports = Reports(self, self._embodiment.name)
-        self._judging = Judging(self, self._rules, self._judged, realtime=self._options.realtime)
+        rate_hz, realtime = self._options.rate_hz, self._options.realtime
+        self._judging = Judging(self, self._rules, self._judged, self._failed, realtime=realtime)
         self._listen()
         self._serve()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_STATUS_S, self._look_around, clock=steady)
-        rate_hz, realtime = self._options.rate_hz, self._options.realtime
         self._loop = SteadyLoop(self._tick, self._failed, rate_hz, realtime=realtime)
 
     def close(self) -> None:
@@ -212,7 +212,7 @@ class ExecutorNode(Node):
 
     @locked
     def _judged(self, case: Case, verdict: Verdict) -> None:
-        """A verdict is there; the plan may have changed or gone on too far since."""
+        """A verdict is there, on the judge's thread; the plan may have changed since."""
         now = now_ns(self)
         if not self._at.wants_chunks or self._newest is None:
             return
@@ -255,9 +255,9 @@ class ExecutorNode(Node):
             self._set(self._at.well())
 
     def _failed(self, error: Exception) -> None:
-        """A turn of the loop failed, which is a defect of ours: nothing moves any more."""
-        self.get_logger().error(f"loop failed: {error!r}")
-        self._trouble(Cause.DEFECT, f"loop failed: {error!r}")
+        """The loop or the judge's thread failed: a defect of ours, nothing moves any more."""
+        self.get_logger().error(f"executor failed: {error!r}")
+        self._trouble(Cause.DEFECT, f"executor failed: {error!r}")
 
     def _forbidden(self, now: int) -> tuple[Cause, str] | None:
         return self._watching.forbids(now, self._driver)
@@ -279,11 +279,11 @@ class ExecutorNode(Node):
             self._ranked = True
             self.get_logger().info(f"runs with {take_precedence_of_process()}")
         self._looks += 1
-        if self._at.state == "running" and self._looks % 2:
+        if self._at.state == "running":
             # Not locked: the loop need not wait for the graph.
             if trouble := self._driving.not_alone():
                 self._trouble(Cause.SECOND_PUBLISHER, trouble)
-            elif trouble := self._driving.trouble():
+            elif self._looks % 2 and (trouble := self._driving.trouble()):
                 self._trouble(Cause.CONTROLLER, trouble)
         elif self._options.autostart and self._at.state == "idle":
             self._start_by_itself()

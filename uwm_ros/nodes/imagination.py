@@ -91,8 +91,9 @@ class ImaginationNode(ModelNode):
 
     def _on_chunk(self, message: ActionChunkMessage) -> None:
         self._count += 1
-        if self._worker is None or self._count % self._every_n:
+        if self._worker is None or self._observing is None or self._count % self._every_n:
             return
+        self._observing.poll()
         try:
             self._worker.submit(to_chunk(message))
         except UwmError as error:

@@ -101,12 +101,7 @@ class SimRobot(Node):
                 self._scene.render(camera.name)
             self._warm = True
         for _ in range(min(self._pacer.due(now_ns(self)), _MOST_STEPS)):
-            self._scene.set_joint_target(*self._arm.sample(self._pacer.moment_ns))
-            self._scene.step()
-            moment_ns = self._pacer.stepped()
-            self._task.update(self._scene.time_ns, self._scene.cube_height_m)
-            for state in self._states:
-                state.step(moment_ns)
+            self._step()
         for goals in (self._arm.goals, self._hand.goals):
             if goals is not None:
                 goals.poll()
@@ -120,6 +115,15 @@ class SimRobot(Node):
             if self._cameras[-1].step(moment_ns):
                 break
 
+    def _step(self) -> None:
+        """One step of physics, and the states that are due then."""
+        self._scene.set_joint_target(*self._arm.sample(self._pacer.moment_ns))
+        self._scene.step()
+        moment_ns = self._pacer.stepped()
+        self._task.update(self._scene.time_ns, self._scene.cube_height_m)
+        for state in self._states:
+            state.step(moment_ns)
+
     def _restart(self, seed: int) -> None:
         self._scene.reset(seed)
         self._arm.controller.hold(self._scene.joint_pos)
@@ -128,6 +132,8 @@ class SimRobot(Node):
     def _reset(self, request: Any, response: Any) -> Any:
         """Serve `sim/reset`: arm home, cube where the seed says, no plan."""
         self._restart(int(request.seed))
+        # The moment before shows the scene before.
+        self._step()
         x, y, z = self._scene.cube_pose[:3]
         response.success = True
         response.message = f"seed {request.seed}: cube at {x:.3f} {y:.3f} {z:.3f} m"

@@ -69,6 +69,8 @@ class DriveBench:
         """Start the variant, play the attempts, stop it; what was heard stays."""
         with drive_session(variant, self.folder, self.say) as session:
             session.run(self.attempts, self.first_seed, self.say)
+        for violation in session.witness.violations():
+            self.say(f"{variant.name}: {violation.kind}: {violation.text}")
         return session
 
 

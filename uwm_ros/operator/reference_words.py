@@ -3,6 +3,17 @@
 
 from __future__ import annotations
 
+OPTIONAL = {
+    "executor": (
+        (
+            "in",
+            "/franka_robot_state_broadcaster/robot_state",
+            "franka_msgs/msg/FrankaRobotState",
+        ),
+    ),
+}
+"""What a node hears only where a package is installed that ROS does not bring, by node."""
+
 TOPICS = {
     "diagnostics": "how the node is: OK, WARN or ERROR, one sentence, figures; 1 Hz and on change",
     "joy": "buttons and axes of a joystick, a SpaceMouse or a pedal",
@@ -14,7 +25,9 @@ TOPICS = {
     "executor/safety": "state, cause in one word, margins to every limit, timing of the commands",
     "executor/chunk_timing": "where the time went, from picture to first command, per chunk",
     "executor/stop_now": "any message on it stops, as `executor/stop` does; for a button",
-    "franka_robot_state_broadcaster/robot_state": "mode and errors of a real Franka",
+    "franka_robot_state_broadcaster/robot_state": (
+        "mode and errors of a real Franka, where franka_msgs is installed"
+    ),
     "manager/status": "what bringing up waits for, one line per item",
     "preview/markers": "way of the hand, workspace, table, words of the executor; for RViz",
     "preview/path": "pose of the hand per action, each stamped with its due time",
