@@ -185,6 +185,25 @@ def test_a_stream_that_goes_on_elsewhere_after_a_pause_is_found():
     assert kinds(samples=[*before, *after]) == {"start"}
 
 
+def test_an_arm_that_was_put_elsewhere_may_begin_there_once():
+    before, after = stream(np.arange(0, 1, 0.01)), stream(np.arange(1.5, 3, 0.01))
+    later = piece()
+    later = dataclasses.replace(
+        later, received_ns=START_NS + 5 * NS, times_ns=later.times_ns + 5 * NS
+    )
+    elsewhere = dataclasses.replace(later, positions=later.positions + 0.1)
+    for kind, old, new in (("pieces", [piece()], [elsewhere]), ("samples", before, after)):
+        record = log()
+        kept = getattr(record, kind)
+        kept += old
+        record.begin_anew()
+        kept += new
+        assert check(record, BOUNDS) == []
+        record.clear()
+        kept += [*old, *new]
+        assert {violation.kind for violation in check(record, BOUNDS)} == {"start"}
+
+
 def test_unreadable_messages_are_violations():
     record = log()
     record.unreadable.append((START_NS, "names other joints"))

@@ -91,9 +91,10 @@ def check(log: CommandLog, bounds: Bounds) -> list[Violation]:
     found = [Violation(at_ns, "form", text) for at_ns, text in log.unreadable]
     for number, piece in enumerate(log.pieces):
         found += _piece(piece, bounds)
-        if number:
+        if number and number not in log.first[0]:
             found += _join(log.in_force(piece.start_ns, number), piece, bounds)
     found += _stream(log.samples, bounds)
+    found += _pauses(log, bounds)
     return found
 
 
@@ -165,8 +166,14 @@ def _stream(samples: list[Sample], bounds: Bounds) -> Iterator[Violation]:
                 continue
             for row, at_ns in zip(differences(stamps, targets, order), heard[order:], strict=True):
                 yield from _share(kind, row[None], limit, bounds, at_ns)
-    for before, after in itertools.pairwise(samples):
+
+
+def _pauses(log: CommandLog, bounds: Bounds) -> Iterator[Violation]:
+    """Steps of a stream where it paused."""
+    for number, (before, after) in enumerate(itertools.pairwise(log.samples), start=1):
         step = np.abs(after.position - before.position)
+        if number in log.first[1]:
+            continue
         if after.stamp_ns - before.stamp_ns > _PAUSE_NS and step.max() > bounds.start_rad:
             text = f"{bounds.joints[int(np.argmax(step))]} steps by {step.max():.4f} rad in a pause"
             yield Violation(after.received_ns, "start", text)

@@ -114,18 +114,27 @@ class CommandLog:
         pieces: Joint trajectories.
         samples: Streamed joint targets.
         unreadable: (received_ns, sentence) of each message that no controller could take.
+        first: Numbers of the pieces and of the samples that follow upon nothing.
     """
 
     joints: Sequence[str]
     pieces: list[Piece] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     unreadable: list[tuple[int, str]] = field(default_factory=list)
+    first: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
+
+    def begin_anew(self) -> None:
+        """The arm was put elsewhere: what comes next does not go on from what was."""
+        self.first[0].add(len(self.pieces))
+        self.first[1].add(len(self.samples))
 
     def clear(self) -> None:
         """Forget everything."""
         self.pieces.clear()
         self.samples.clear()
         self.unreadable.clear()
+        for numbers in self.first:
+            numbers.clear()
 
     def last_ns(self) -> int:
         """When the last command was heard; 0 before the first."""

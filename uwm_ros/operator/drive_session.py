@@ -124,7 +124,9 @@ def drive_session(
     embodiment = Embodiment.load(variant.embodiment)
     with private_graph(variant.processes(), folder / "log" / variant.name) as operator:
         witness = Witness(operator, embodiment)
-        session = Session(variant, operator, witness, AttemptRunner(operator))
+        # A simulated arm is put home between two attempts.
+        runner = AttemptRunner(operator, on_start=witness.log.begin_anew)
+        session = Session(variant, operator, witness, runner)
         operator.watch("policy/action_chunk", ActionChunk, session.chunks.append, 50)
         session.runner.wait_until_ready()
         yield session
