@@ -89,7 +89,7 @@ def test_at_half_speed_the_same_way_takes_twice_the_time():
 
 def test_the_faster_chunk_is_clipped_to_the_scaled_speed():
     verdict = judge(chunk(ramp(1.5)), situation(speed_scale=0.2), RULES)
-    assert verdict.plan.points(NOW).peaks()[2].max() <= 0.2 * LIMITS.velocity.max() + 1e-9
+    assert verdict.plan.points(NOW).peaks[2].max() <= 0.2 * LIMITS.velocity.max() + 1e-9
 
 
 @pytest.mark.parametrize("kind", ["replace", "blend", "inpaint"])

@@ -49,7 +49,7 @@ def test_velocity_and_acceleration_are_the_derivatives_of_the_position(seed):
     h = 50_000
     moments = np.arange(NOW - 30 * MS, plan.end_ns + 30 * MS, 3_333_333)
     before, at, after = (plan.samples(moments + shift) for shift in (-h, 0, h))
-    jerk = 2 * plan.raw.peaks()[3].max() / (WINDOW / 1e9)
+    jerk = 2 * plan.raw.peaks[3].max() / (WINDOW / 1e9)
     slack = jerk * h / 1e9
     for order in (0, 1):
         slope = (after[order] - before[order]) / (2 * h / 1e9)
@@ -80,7 +80,7 @@ def test_a_splice_changes_nothing_that_is_decided_and_joins_smoothly(seed, after
     moments = np.arange(now - 20 * MS, new.end_ns + 20 * MS, MS)
     _, _, acceleration = new.samples(moments)
     jerk = np.abs(np.diff(acceleration, axis=0)).max() / 1e-3
-    assert jerk <= 2 * new.raw.peaks()[3].max() / (WINDOW / 1e9) * (1 + 1e-6)
+    assert jerk <= 2 * new.raw.peaks[3].max() / (WINDOW / 1e9) * (1 + 1e-6)
 
 
 def test_a_splice_that_does_not_begin_on_the_plan_is_refused():

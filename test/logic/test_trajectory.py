@@ -55,7 +55,7 @@ def test_peaks_are_those_of_the_whole_curve(seed):
     times_s = ours.times_ns / 1e9
     curve = CubicHermiteSpline(times_s, ours.positions, ours.velocities)
     dense = np.linspace(times_s[0], times_s[-1], 20_001)[:-1]
-    low, high, speed, acceleration = ours.peaks()
+    low, high, speed, acceleration = ours.peaks
     np.testing.assert_allclose(low, curve(dense).min(0), atol=1e-3)
     np.testing.assert_allclose(high, curve(dense).max(0), atol=1e-3)
     # The samples lie inside the curve, so they can only be lower, and hardly so.

@@ -16,6 +16,7 @@ from uwm_core.errors import UwmError
 from uwm_ros.bridge.diagnostics import Diagnostics
 from uwm_ros.bridge.model import Load, ModelOptions, ready_policy
 from uwm_ros.bridge.parameters import Parameters
+from uwm_ros.bridge.runtime import settle
 from uwm_ros.logic.edges import EdgeLog
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class ModelNode(LifecycleNode):
             self.get_logger().error(f"not configured: {self._reason}")
             self._report()
             return TransitionCallbackReturn.FAILURE
+        settle()
         self._label, self._reason = "inactive", ""
         return super().on_configure(state)
 

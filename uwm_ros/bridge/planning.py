@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The work of the policy node while it is active: one inference after the other, each published.
 
-The cadence says when; inference runs on a thread of its own and of lower priority than the loop
-that commands an arm on the same machine.
+The cadence says when. The node's thread assembles what is to be answered, since what it does is
+short and an arm waits for it; inference runs on a thread of its own, after all that on a machine
+that is busy.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
@@ -16,15 +18,16 @@ from typing import TYPE_CHECKING
 from rclpy.node import Node
 
 from uwm_core.data.messages import NS_PER_S
-from uwm_core.data.stream_buffer import Absent
 from uwm_core.embodiment import Embodiment
+from uwm_core.errors import UwmError
 from uwm_core.inpainting import known_from
-from uwm_core.records import ActionChunk, KnownActions
+from uwm_core.records import ActionChunk, KnownActions, Observation
 from uwm_ros.bridge.chunks import to_message
 from uwm_ros.bridge.clock import now_ns, to_ns, to_stamp
 from uwm_ros.bridge.observing import Observing
 from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import reliable
+from uwm_ros.bridge.realtime import precedence, take_precedence
 from uwm_ros.logic.cadence import Cadence
 from uwm_ros.logic.joins import JOINS
 from uwm_ros.logic.latency import Latency
@@ -39,6 +42,8 @@ _DEFAULT_REPLAN_S = 0.5
 # A picture that is a little late is still worth more than the one before it.
 _CAMERA_PERIODS = 1.25
 _SAFETY_AGE_S = 0.5
+# Below whatever commands an arm on the same machine.
+_PRIORITY = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +58,7 @@ class PlanOptions:
         mode: `policy`, or `joint` with the images.
         inference_delay_s: s by which every answer is held back, to play a slower model.
         niceness: Added to the inference thread's priority value.
+        realtime: Ask the machine for precedence of what is not inference.
     """
 
     replan_s: float
@@ -62,6 +68,7 @@ class PlanOptions:
     mode: str
     inference_delay_s: float
     niceness: int
+    realtime: bool
 
     @classmethod
     def read(cls, read: Parameters) -> PlanOptions:
@@ -86,7 +93,17 @@ class PlanOptions:
                 "inference_delay_s", 0.0, "s by which every answer is held back", 0.0, 60.0
             ),
             niceness=read.integer("niceness", 0, "of the inference thread; 0: as the rest", 0, 19),
+            realtime=read.flag("realtime", True, "ask for precedence of what is not inference"),
         )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Question:
+    """An observation to be answered, and when its last sample came and it was complete."""
+
+    observation: Observation
+    received_ns: int
+    assembled_ns: int
 
 
 class Planning:
@@ -128,10 +145,11 @@ class Planning:
             wait_s=_CAMERA_PERIODS * _picture_period_s(embodiment),
         )
         self._tick_ns = 0
+        self._ranked = not options.realtime
         self._playing: ActionChunk | None = None
         self._safety: SafetyStatus | None = None
         self._closing = threading.Event()
-        self._worker: LatestWorker[None] = LatestWorker(
+        self._worker: LatestWorker[_Question] = LatestWorker(
             self._work, self._failed, name="inference", niceness=options.niceness
         )
         self._subscription = node.create_subscription(
@@ -141,8 +159,11 @@ class Planning:
 
     def look(self, fresh: bool = False) -> None:
         """Begin an inference if it is time to; called with every message, and when none comes."""
-        if self.cadence.start(now_ns(self._node), fresh=fresh):
-            self._worker.submit(None)
+        if not self._ranked:
+            self._ranked = True
+            take_precedence(_PRIORITY)
+        if self.cadence.start(now_ns(self._node), fresh=fresh) and not self._ask():
+            self.cadence.dropped(now_ns(self._node))
 
     def stale(self) -> str:
         """Which stream is not alive, one sentence; empty while all are."""
@@ -160,27 +181,35 @@ class Planning:
     def _on_safety(self, status: SafetyStatus) -> None:
         self._safety = status
 
-    def _work(self, _: None) -> None:
-        """One chunk; on the worker's thread."""
+    def _ask(self) -> bool:
+        """Hand the newest observation to the worker; False where there is none to be answered."""
         try:
             tick_ns = self._observing.newest_tick_ns(now_ns(self._node))
-            if tick_ns != self._tick_ns:
-                self._answer(tick_ns)
-                self._say("")
-        except Absent as absent:
-            self._say(str(absent))
+            if tick_ns == self._tick_ns:
+                return False
+            received_ns = self._observing.received_ns(tick_ns)
+            observation = self._observing.buffer.observation(tick_ns, self._options.task)
+        except UwmError as error:
+            self._say(str(error))
+            return False
+        self._worker.submit(_Question(observation, received_ns, now_ns(self._node)))
+        return True
+
+    def _work(self, question: _Question) -> None:
+        """One chunk; on the worker's thread."""
+        try:
+            self._answer(question)
+            self._say("")
         finally:
             if self.cadence.busy:
                 self.cadence.dropped(now_ns(self._node))
 
-    def _answer(self, tick_ns: int) -> None:
-        options = self._options
-        received_ns = self._observing.received_ns(tick_ns)
-        observation = self._observing.buffer.observation(tick_ns, options.task)
-        assembled_ns, begin_s = now_ns(self._node), time.perf_counter()
-        known = self._known(tick_ns, assembled_ns)
+    def _answer(self, question: _Question) -> None:
+        options, tick_ns = self._options, question.observation.stamp_ns
+        begin_s = time.perf_counter()
+        known = self._known(tick_ns, question.assembled_ns)
         chunk = self._policy.act(
-            observation,
+            question.observation,
             seed=None if options.seed is None else options.seed + self.sequence,
             known=known,
             mode=options.mode,
@@ -188,16 +217,17 @@ class Planning:
         if self._closing.wait(options.inference_delay_s):
             return
         inference_s, inferred_ns = time.perf_counter() - begin_s, now_ns(self._node)
-        message = to_message(chunk)
-        message.sequence = self.sequence + 1
-        message.inference_s = inference_s
-        message.checkpoint = self._policy.name
-        message.embodiment = self._embodiment.name
-        message.prefix = known.prefix if known is not None else 0
-        message.received = to_stamp(received_ns)
-        message.assembled = to_stamp(assembled_ns)
-        message.inferred = to_stamp(inferred_ns)
-        self._publish(message)
+        with precedence(_PRIORITY) if options.realtime else contextlib.nullcontext():
+            message = to_message(chunk)
+            message.sequence = self.sequence + 1
+            message.inference_s = inference_s
+            message.checkpoint = self._policy.name
+            message.embodiment = self._embodiment.name
+            message.prefix = known.prefix if known is not None else 0
+            message.received = to_stamp(question.received_ns)
+            message.assembled = to_stamp(question.assembled_ns)
+            message.inferred = to_stamp(inferred_ns)
+            self._publish(message)
         self._tick_ns, self._playing = tick_ns, chunk
         self.sequence += 1
         self.latency.add(inference_s)

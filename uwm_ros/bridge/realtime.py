@@ -6,9 +6,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 _NICE = -10
+# Threads that one with precedence starts do not inherit it.
+_FIRST = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+_LIKE_OTHERS = os.SCHED_OTHER | os.SCHED_RESET_ON_FORK
 
 
 def take_precedence_of_process() -> str:
@@ -25,6 +29,20 @@ def take_precedence_of_process() -> str:
     return done
 
 
+@contextlib.contextmanager
+def precedence(priority: int) -> Iterator[None]:
+    """Put the calling thread before others for a moment, where the machine allows it."""
+    try:
+        os.sched_setscheduler(0, _FIRST, os.sched_param(priority))
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, _LIKE_OTHERS, os.sched_param(0))
+
+
 def take_precedence(priority: int = 10) -> str:
     """Put the calling thread before others, by what the machine allows.
 
@@ -34,10 +52,10 @@ def take_precedence(priority: int = 10) -> str:
     Returns:
         What was done, for a log: `real-time priority 10`, `niceness -10` or `no precedence`.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, _FIRST, os.sched_param(priority))
         return f"real-time priority {priority}"
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError):
         # Linux has one niceness per thread.
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
         return f"niceness {_NICE}"

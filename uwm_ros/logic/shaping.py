@@ -40,6 +40,7 @@ class Shaped:
 
     Attributes:
         plan: The plan.
+        points: What a controller is given of it from now on.
         cause: What was clipped; NONE where nothing was.
         reason: The same as a sentence.
         limit_share: Largest share of a velocity or acceleration limit that is used.
@@ -47,6 +48,7 @@ class Shaped:
     """
 
     plan: Plan
+    points: Trajectory
     cause: Cause = Cause.NONE
     reason: str = ""
     limit_share: float = 0.0
@@ -75,23 +77,23 @@ def shaped(
     curve_limits = rules.curve_limits.containing(here, position)
     through_all = through(times_ns, np.vstack([position, targets]), velocity)
     curve, broken = _limited(through_all, curve_limits.scaled(speed_scale), curve_limits)
-    result = Shaped(plan.spliced(curve))
+    spliced = plan.spliced(curve)
+    result = Shaped(spliced, spliced.points(now_ns))
     if broken:
         result = dataclasses.replace(
             result, cause=Cause.LIMIT, reason=f"clipped: over the {broken}"
         )
     if rules.guard is not None:
         result = _guarded(plan, curve, now_ns, (result, rules.guard), curve_limits)
-    points = result.plan.points(now_ns)
     # One that stands beyond has no room left for what the points' cubics depart from the curve.
     beyond = (position < rules.curve_limits.low) | (position > rules.curve_limits.high)
     aside = _ASIDE_RAD * beyond
     allowed = rules.limits.containing(
         here - aside, here + aside, position - aside, position + aside
     )
-    if still := points.violations(allowed):
+    if still := result.points.violations(allowed):
         raise HeldError(Cause.LIMIT, f"cannot keep the {still[0]}")
-    _, _, speed, acceleration = points.peaks()
+    _, _, speed, acceleration = result.points.peaks
     share = np.maximum(speed / rules.limits.velocity, acceleration / rules.limits.acceleration)
     return dataclasses.replace(result, limit_share=float(share.max()))
 
@@ -122,7 +124,7 @@ def _guarded(
         HeldError: If braking at once does not.
     """
     result, guard = made
-    points = result.plan.points(now_ns)
+    points = result.points
     room = guard.clearance(points.positions)
     # An arm that stands where it may not be may come back, but not go further.
     fixed = int(np.searchsorted(points.times_ns, curve.start_ns - plan.smoothing_ns // 2, "right"))
@@ -152,7 +154,8 @@ def _guarded(
         if not (distances >= floor_m).all():
             raise HeldError(cause, f"braking at once is too late for {room.what}")
         best = (plan, float(distances.min()))
-    return Shaped(best[0], cause, f"clipped: {room.what} would be too near", 0.0, best[1])
+    reason = f"clipped: {room.what} would be too near"
+    return Shaped(best[0], best[0].points(now_ns), cause, reason, 0.0, best[1])
 
 
 def _braking(plan: Plan, moment_ns: int, limits: Limits) -> Plan:

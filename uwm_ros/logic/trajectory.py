@@ -112,6 +112,7 @@ class Trajectory:
         velocities[ended | (moments_ns < self.start_ns)] = 0.0
         return positions, velocities, areas
 
+    @cached_property
     def peaks(self) -> tuple[Floats, Floats, Floats, Floats]:
         """Lowest and highest position, highest speed and acceleration, (J,) each.
 
@@ -141,7 +142,7 @@ class Trajectory:
 
     def violations(self, limits: Limits) -> list[str]:
         """What the curve breaks, one sentence per kind and worst joint; empty when nothing."""
-        low, high, speed, acceleration = self.peaks()
+        low, high, speed, acceleration = self.peaks
         checks = (
             ("position", "rad", limits.low - low),
             ("position", "rad", high - limits.high),

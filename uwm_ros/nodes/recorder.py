@@ -13,7 +13,6 @@ goes into `trash/`; nothing is ever deleted.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -80,8 +79,6 @@ class RecorderNode(Node):
             self.create_subscription(Joy, "joy", self._on_joy, reliable())
         self.create_timer(_STATUS_S, self._tick)
         self._report_cut_off()
-        # What exists now stays: the collector need not look at it while messages pour in.
-        gc.freeze()
 
     def _offer_services(self) -> None:
         for kind, name, act in (
