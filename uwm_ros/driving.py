@@ -34,7 +34,7 @@ class DriveOptions(StackOptions):
     executor_autostart: bool = argument(False, "move at once, without a call of executor/run")
     executor_rate_hz: float = argument(100.0, "rate of the executor's loop and of its commands")
     speed_scale: float = argument(1.0, "share of the wanted speed, above 0, at most 1")
-    realtime: bool = argument(True, "give the executor's loop priority, where that is permitted")
+    realtime: bool = argument(True, "put what an arm waits for before other work, where permitted")
     preview: bool = argument(False, "publish the chunks as markers and as a path, for rviz")
     flight_recorder: bool = argument(False, "write a bag of the last 30 s when the executor holds")
     sim: bool = argument(False, "start the simulated arm too")
@@ -176,6 +176,7 @@ def policy_stack(options: PolicyOptions) -> Elements:
         "sample_steps": options.sample_steps,
         "seed": options.seed,
         "join": options.join,
+        "realtime": options.realtime,
     }
     executor = options.executor(
         join=options.join,

@@ -27,7 +27,11 @@ class Seat:
         self.chunks = graph.listen(ActionChunk, "policy/action_chunk")
         self.status = graph.listen(PolicyStatus, "policy/status")
         self.safety = SafetyStatus(
-            state="running", driver="policy", verdict="pass", speed_scale=1.0
+            state="running",
+            driver="policy",
+            verdict="clip",
+            verdict_cause="limit",
+            speed_scale=1.0,
         )
         publisher = graph.node.create_publisher(SafetyStatus, "executor/safety", 10)
 
@@ -149,7 +153,13 @@ def test_inpainted_chunk_goes_on_from_the_one_that_plays(seat):
 
 
 @pytest.mark.parametrize(
-    "untrue", [{"state": "holding"}, {"driver": "human"}, {"verdict": "clip"}, {"speed_scale": 0.0}]
+    "untrue",
+    [
+        {"state": "holding"},
+        {"driver": "human"},
+        {"verdict_cause": "workspace"},
+        {"speed_scale": 0.0},
+    ],
 )
 def test_what_the_arm_does_not_follow_is_not_known(seat, untrue):
     for field, value in untrue.items():

@@ -72,6 +72,7 @@ class Reports:
             commanded=to_stamp(commanded_ns),
             verdict=verdict.kind,
             boundary_jump_rad=_known(verdict.jump_rad),
+            commanded_jump_rad=_known(verdict.commanded_jump_rad),
             dropped=verdict.dropped,
         )
         timing.header.stamp = to_stamp(commanded_ns)
@@ -96,6 +97,7 @@ class Reports:
             reason=at.reason,
             driver=seen.driver,
             verdict=verdict.kind if verdict else "",
+            verdict_cause=(verdict.cause if verdict else Cause.NONE).value,
             speed_scale=seen.speed_scale,
             deadman=seen.deadman,
             state_age_s=_known(seen.state_age_s),

@@ -29,6 +29,7 @@ from uwm_ros.bridge.parameters import Parameters
 from uwm_ros.bridge.qos import reliable
 from uwm_ros.bridge.realtime import precedence, take_precedence
 from uwm_ros.logic.cadence import Cadence
+from uwm_ros.logic.causes import Cause
 from uwm_ros.logic.joins import JOINS
 from uwm_ros.logic.latency import Latency
 from uwm_ros.logic.worker import LatestWorker
@@ -238,14 +239,16 @@ class Planning:
     def _known(self, tick_ns: int, begin_ns: int) -> KnownActions | None:
         """What the arm will have done of the chunk before, as far as it does follow it.
 
-        An executor that holds, clips or follows a human does not, and a chunk that goes on from
-        where no arm is would lead further and further away.
+        An executor that holds, stops at a wall or follows a human does not, and a chunk that goes
+        on from where no arm is would lead further and further away. One that only keeps a limit
+        (most joins reach that of acceleration) is back on its chunk before the next one begins.
         """
         safety, playing = self._safety, self._playing
         if self._options.join != "inpaint" or safety is None or playing is None:
             return None
         age_s = (begin_ns - to_ns(safety.header.stamp)) / NS_PER_S
-        followed = (safety.state, safety.driver, safety.verdict) == ("running", "policy", "pass")
+        driven = (safety.state, safety.driver) == ("running", "policy")
+        followed = driven and safety.verdict_cause in (Cause.NONE.value, Cause.LIMIT.value)
         if not followed or abs(age_s) > _SAFETY_AGE_S or safety.speed_scale <= 0:
             return None
         certain_ns = begin_ns + round(self.cadence.lead_s * NS_PER_S)

@@ -181,9 +181,11 @@ def synchronous_success(bench: DriveBench) -> float:
 def _smoothness(session: Session) -> Iterator[tuple[str, float, str]]:
     """Jumps and jerk of one variant as metric, value, unit."""
     timings = session.witness.timings
-    said = np.array([t.boundary_jump_rad for t in timings if t.boundary_jump_rad >= 0])
-    yield "boundary_jump_rms", _rms(said), "rad"
-    yield "boundary_jump_p99", percentile(said, 99), "rad"
+    joined = [t for t in timings if t.boundary_jump_rad >= 0]
+    for kind in ("boundary", "commanded"):
+        said = np.array([getattr(t, f"{kind}_jump_rad") for t in joined])
+        yield f"{kind}_jump_rms", _rms(said), "rad"
+        yield f"{kind}_jump_p99", percentile(said, 99), "rad"
     targets = _target_jumps(session)
     yield "target_jump_rms", _rms(targets), "rad"
     yield "target_jump_p99", percentile(targets, 99), "rad"

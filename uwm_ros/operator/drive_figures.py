@@ -52,8 +52,11 @@ def jerk(log: CommandLog, spans_ns: Sequence[tuple[int, int]]) -> Floats:
         (N, J) over all spans.
     """
     found = [np.zeros((0, len(log.joints)))]
+    heard = np.array([entry.received_ns for entry in (*log.pieces, *log.samples)], dtype=np.int64)
     for begin, end in spans_ns:
-        grid = np.arange(begin, end, GRID_NS, dtype=np.int64)
+        # Until the span's first command, what was played is of another one.
+        inside = heard[(heard >= begin) & (heard < end)]
+        grid = np.arange(inside.min() if inside.size else end, end, GRID_NS, dtype=np.int64)
         played = log.played(grid)
         known = np.isfinite(played).all(axis=1)
         if known.sum() > 3:
