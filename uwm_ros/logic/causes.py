@@ -38,6 +38,11 @@ class Cause(Enum):
         """Whether motion may go on without an operator."""
         return self in _TRANSIENT
 
+    @property
+    def of_chunk(self) -> bool:
+        """Whether it lies in the chunk alone, whatever the arm does meanwhile."""
+        return self in (Cause.NOT_FINITE, Cause.NAMES)
+
 
 _TRANSIENT = frozenset(
     {

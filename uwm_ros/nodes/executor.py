@@ -218,7 +218,7 @@ class ExecutorNode(Node):
             return
         late = now > case.situation.now_ns + case.situation.lead_ns
         outdated = case.version != self._driving.version
-        if late or outdated:
+        if (late or outdated) and not (verdict.kind == "hold" and verdict.cause.of_chunk):
             if self._newest[1] is case.message:
                 self._submit(case.chunk, case.message, case.arrived_ns)
             return
