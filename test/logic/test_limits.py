@@ -82,6 +82,8 @@ def test_start_beyond_a_limit_comes_back_and_goes_no_further():
     start = LIMITS.high + 0.1
     goal = steps(lambda _: (LIMITS.high + 1, np.zeros(J)), 0.5)
     _, positions, _ = follow(goal, (start, np.zeros(J)), LIMITS)
+    far = follow(goal, (LIMITS.high + 1.0, np.zeros(J)), LIMITS)
+    assert (np.abs(far[2]) <= LIMITS.velocity + 1e-9).all()
     assert (positions <= start + 1e-9).all()
     assert np.abs(positions[-1] - LIMITS.high).max() < 2e-3
 

@@ -197,8 +197,9 @@ def _follow_joint(
             w = 0.0
         highest = _stoppable_speed(high - onward, a, h)
         lowest = -_stoppable_speed(onward - low, a, h)
-        highest = top if top < highest else highest
-        lowest = -top if -top > lowest else lowest
+        # Outside its limits too a joint comes back no faster than it may move.
+        highest = top if top < highest else -top if highest < -top else highest
+        lowest = -top if -top > lowest else top if lowest > top else lowest
         w = lowest if w < lowest else w
         w = highest if w > highest else w
         # Acceleration last: a start outside the limits is braked, never thrown back.

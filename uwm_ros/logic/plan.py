@@ -124,8 +124,10 @@ class Plan:
         """Go to rest at (J,) rad, from what is decided already on."""
         at_ns = self.splice_ns(now_ns)
         goal = (position_rad[None], np.zeros_like(position_rad)[None])
-        mine = limits.for_curve(self.smoothing_ns / _NS)
-        way = follow(goal, self.raw.sample(at_ns), mine)
+        start = self.raw.sample(at_ns)
+        # An arm that stands outside may come back, but not go further.
+        mine = limits.for_curve(self.smoothing_ns / _NS).containing(start[0])
+        way = follow(goal, start, mine)
         return self.spliced(from_seconds(at_ns, *way))
 
     def points(self, start_ns: int, step_ns: int = POINTS_STEP_NS) -> Trajectory:
