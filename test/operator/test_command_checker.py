@@ -195,9 +195,8 @@ def test_an_arm_that_was_put_elsewhere_may_begin_there_once():
     for kind, old, new in (("pieces", [piece()], [elsewhere]), ("samples", before, after)):
         record = log()
         kept = getattr(record, kind)
-        kept += old
-        record.begin_anew()
-        kept += new
+        kept += [*old, *new]
+        record.begun_ns.append(new[0].received_ns)
         assert check(record, BOUNDS) == []
         record.clear()
         kept += [*old, *new]

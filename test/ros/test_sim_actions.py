@@ -76,10 +76,10 @@ def ask(graph, client, goal, cancel=False):
 
     asked_s = time.monotonic()
     graph.wait(answered, "an answer to the goal")
-    sent = answered()
-    asked = sent.result().get_result_async()
+    handle = answered().result()
+    asked = handle.get_result_async()
     if cancel:
-        sent.result().cancel_goal_async()
+        handle.cancel_goal_async()
     graph.wait(asked.done, "the result")
     return asked.result().status, asked.result().result
 

@@ -136,7 +136,7 @@ def test_a_twist_moves_the_hand_that_way_and_letting_go_stops_it(person, way):
     person.reaches("running")
 
 
-def test_the_label_is_what_was_commanded_and_the_commands_keep_every_limit(person):
+def test_the_label_is_what_was_commanded_and_the_commands_keep_every_limit(person, stalls):
     person.drive()
     person.wish = (0.7, 0.7, 0)
     person.goes((0.7, 0.7, 0))
@@ -159,8 +159,10 @@ def test_the_label_is_what_was_commanded_and_the_commands_keep_every_limit(perso
             if plan.start_ns <= moment_ns < following.start_ns:
                 apart = np.abs(plan.sample(moment_ns)[0] - np.array(labels[moment_ns].position))
                 apart_rad.append(apart.max())
-    # A chunk that a busy machine delivers late is caught up with.
-    assert np.median(apart_rad) < 0.001 and max(apart_rad) < 0.1
+    # While this machine stands still, the label goes on and the arm does not.
+    stalled_s = stalls.between_s(both[0], both[-1])
+    assert np.median(apart_rad) < 0.001
+    assert max(apart_rad) < 0.03 + stalled_s * np.max(LIMITS.velocity)
 
 
 def test_releasing_the_deadman_rests_and_pressing_it_again_goes_on(person):

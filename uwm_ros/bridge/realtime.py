@@ -25,7 +25,7 @@ def take_precedence_of_process() -> str:
     if threading.current_thread() is threading.main_thread() and "real-time" in done:
         for thread in Path("/proc/self/task").iterdir():
             with contextlib.suppress(OSError, ValueError):
-                os.sched_setscheduler(int(thread.name), os.SCHED_FIFO, os.sched_param(10))
+                os.sched_setscheduler(int(thread.name), _FIRST, os.sched_param(10))
     return done
 
 

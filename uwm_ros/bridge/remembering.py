@@ -12,6 +12,7 @@ from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 from uwm_core.streams import IMAGE_TYPES, Camera
 from uwm_ros.bridge.qos import publishers
+from uwm_ros.bridge.robot_state import TOPIC as ROBOT_STATE
 from uwm_ros.bridge.taps import Tap, TapLoop
 from uwm_ros.logic.flight import FlightMemory
 from uwm_ros.logic.recording import Raw
@@ -29,7 +30,7 @@ SAID = {
     "/rosout": "rcl_interfaces/msg/Log",
 }
 """What the nodes say, type by topic."""
-FOUND = ("franka_robot_state_broadcaster/robot_state", "manager/status", "sim/task")
+FOUND = (ROBOT_STATE, "manager/status", "sim/task")
 """Topics that are kept where somebody publishes them."""
 
 

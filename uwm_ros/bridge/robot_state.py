@@ -18,8 +18,8 @@ from uwm_ros.bridge.clock import now_ns
 from uwm_ros.bridge.qos import MatchedSubscription, publishers
 from uwm_ros.logic.preflight import RobotFacts, check_robot
 
-_TOPIC = "franka_robot_state_broadcaster/robot_state"
-_TYPE = "franka_msgs/msg/FrankaRobotState"
+TOPIC = "franka_robot_state_broadcaster/robot_state"
+TYPE = "franka_msgs/msg/FrankaRobotState"
 _RECOVERY = "action_server/error_recovery"
 _MAX_AGE_S = 0.5
 
@@ -46,7 +46,7 @@ class RobotState:
             return
         from rclpy.action import ActionClient
 
-        self._stream = MatchedSubscription(node, _TYPE, _TOPIC, self._keep, depth=1)
+        self._stream = MatchedSubscription(node, TYPE, TOPIC, self._keep, depth=1)
         self.topic = self._stream.resolved
         self._recovery = ActionClient(node, actions.ErrorRecovery, _RECOVERY)
 

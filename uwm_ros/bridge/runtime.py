@@ -91,6 +91,7 @@ def run_node(build: Callable[[], Node], argv: Sequence[str] | None = None) -> in
 
 def settle() -> None:
     """Let the collector leave alone what exists now: to look at all of it takes tens of ms."""
+    gc.unfreeze()  # what was left alone before may be done with since
     gc.collect()
     gc.freeze()
 

@@ -126,10 +126,13 @@ def _guarded(
     result, guard = made
     points = result.points
     room = guard.clearance(points.positions)
-    # An arm that stands where it may not be may come back, but not go further.
+    # What is decided already cannot be changed. An arm that it leaves where it may not be may come
+    # back, but not go further: out once, it does not go in again.
     fixed = int(np.searchsorted(points.times_ns, curve.start_ns - plan.smoothing_ns // 2, "right"))
-    floor_m = min(0.0, float(room.distance_m[: max(fixed, 1)].min())) - 1e-9
+    fixed = max(fixed, 1)
+    floor_m = min(0.0, float(room.distance_m[fixed - 1])) - 1e-9
     bad = ~(room.distance_m >= floor_m)
+    bad[:fixed] = False
     if not bad.any():
         return dataclasses.replace(result, clearance_m=float(room.distance_m.min()))
     cause = _cause(room.what)
@@ -143,14 +146,14 @@ def _guarded(
         # Until then it is the same as what was found good up to there.
         same = int(np.searchsorted(points.times_ns, moment_ns - plan.smoothing_ns // 2, "right"))
         distances = guard.clearance(braked.points(now_ns).positions[same:]).distance_m
-        if (room.distance_m[:same] >= floor_m).all() and (distances >= floor_m).all():
+        if not bad[:same].any() and (distances[max(0, fixed - same) :] >= floor_m).all():
             least_m = min(float(room.distance_m[:same].min(initial=np.inf)), float(distances.min()))
             best, good = (braked, least_m), middle
         else:
             tried = middle - 1
     if best is None:
         # Braking at once would leave the path; the plan in force ends where there is room.
-        distances = guard.clearance(plan.points(now_ns).positions).distance_m
+        distances = guard.clearance(plan.points(now_ns).positions[fixed - 1 :]).distance_m
         if not (distances >= floor_m).all():
             raise HeldError(cause, f"braking at once is too late for {room.what}")
         best = (plan, float(distances.min()))

@@ -91,8 +91,9 @@ def check(log: CommandLog, bounds: Bounds) -> list[Violation]:
     found = [Violation(at_ns, "form", text) for at_ns, text in log.unreadable]
     for number, piece in enumerate(log.pieces):
         found += _piece(piece, bounds)
-        if number and number not in log.first[0]:
-            found += _join(log.in_force(piece.start_ns, number), piece, bounds)
+        before = log.in_force(piece.start_ns, number)
+        if before is not None and log.goes_on(before, piece):
+            found += _join(before, piece, bounds)
     found += _stream(log.samples, bounds)
     found += _pauses(log, bounds)
     return found
@@ -123,10 +124,8 @@ def _piece(piece: Piece, bounds: Bounds) -> Iterator[Violation]:
         yield from _share("jerk", jerk, bounds.jerk, bounds, at_ns)
 
 
-def _join(before: Piece | None, piece: Piece, bounds: Bounds) -> Iterator[Violation]:
+def _join(before: Piece, piece: Piece, bounds: Bounds) -> Iterator[Violation]:
     """Whether a trajectory begins where the one before it is at that moment."""
-    if before is None:
-        return
     (position,), (velocity,), _ = before.sample([piece.start_ns])
     step = np.abs(piece.positions[0] - position)
     resting = piece.start_ns >= before.end_ns
@@ -170,11 +169,10 @@ def _stream(samples: list[Sample], bounds: Bounds) -> Iterator[Violation]:
 
 def _pauses(log: CommandLog, bounds: Bounds) -> Iterator[Violation]:
     """Steps of a stream where it paused."""
-    for number, (before, after) in enumerate(itertools.pairwise(log.samples), start=1):
+    for before, after in itertools.pairwise(log.samples):
         step = np.abs(after.position - before.position)
-        if number in log.first[1]:
-            continue
-        if after.stamp_ns - before.stamp_ns > _PAUSE_NS and step.max() > bounds.start_rad:
+        paused = after.stamp_ns - before.stamp_ns > _PAUSE_NS and log.goes_on(before, after)
+        if paused and step.max() > bounds.start_rad:
             text = f"{bounds.joints[int(np.argmax(step))]} steps by {step.max():.4f} rad in a pause"
             yield Violation(after.received_ns, "start", text)
 

@@ -114,27 +114,25 @@ class CommandLog:
         pieces: Joint trajectories.
         samples: Streamed joint targets.
         unreadable: (received_ns, sentence) of each message that no controller could take.
-        first: Numbers of the pieces and of the samples that follow upon nothing.
+        begun_ns: Moments at which the arm was put elsewhere: nothing goes on across one.
     """
 
     joints: Sequence[str]
     pieces: list[Piece] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     unreadable: list[tuple[int, str]] = field(default_factory=list)
-    first: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
+    begun_ns: list[int] = field(default_factory=list)
 
-    def begin_anew(self) -> None:
-        """The arm was put elsewhere: what comes next does not go on from what was."""
-        self.first[0].add(len(self.pieces))
-        self.first[1].add(len(self.samples))
+    def goes_on(self, before: Piece | Sample, after: Piece | Sample) -> bool:
+        """Whether one command goes on from where an earlier one left the arm."""
+        return not any(before.received_ns < at <= after.received_ns for at in self.begun_ns)
 
     def clear(self) -> None:
         """Forget everything."""
         self.pieces.clear()
         self.samples.clear()
         self.unreadable.clear()
-        for numbers in self.first:
-            numbers.clear()
+        self.begun_ns.clear()
 
     def last_ns(self) -> int:
         """When the last command was heard; 0 before the first."""

@@ -124,8 +124,12 @@ def drive_session(
     embodiment = Embodiment.load(variant.embodiment)
     with private_graph(variant.processes(), folder / "log" / variant.name) as operator:
         witness = Witness(operator, embodiment)
-        # A simulated arm is put home between two attempts.
-        runner = AttemptRunner(operator, on_start=witness.log.begin_anew)
+
+        def put_home() -> None:
+            """A reset of the simulation between two attempts."""
+            witness.log.begun_ns.append(witness.now_ns())
+
+        runner = AttemptRunner(operator, on_start=put_home)
         session = Session(variant, operator, witness, runner)
         operator.watch("policy/action_chunk", ActionChunk, session.chunks.append, 50)
         session.runner.wait_until_ready()

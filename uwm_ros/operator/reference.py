@@ -26,9 +26,10 @@ from rclpy.parameter import Parameter
 from uwm_core.data.store import EpisodeRecord, StoreWriter
 from uwm_core.embodiment import Embodiment
 from uwm_core.records import Step
+from uwm_ros.bridge import robot_state
 from uwm_ros.description import environment
 from uwm_ros.operator.private_graph import free_domain
-from uwm_ros.operator.reference_words import OPTIONAL, SERVICES, TOPICS
+from uwm_ros.operator.reference_words import SERVICES, TOPICS
 
 HEAD = """# Topics, services and parameters
 
@@ -111,8 +112,9 @@ def _describe(name: str, node: Node, needed: set[str]) -> str:
     topics = [("in", *t) for t in _own(node.get_subscriber_names_and_types_by_node, node)]
     topics += [("out", *t) for t in _own(node.get_publisher_names_and_types_by_node, node)]
     topics = [t for t in topics if t[1] not in (*_QUIET, f"{own}transition_event")]
-    # The same page wherever it is made.
-    topics = sorted({*topics, *OPTIONAL.get(name, ())})
+    if name == "executor":
+        # Heard only where franka_msgs is installed; the page is the same wherever it is made.
+        topics = sorted({*topics, ("in", f"/{robot_state.TOPIC}", robot_state.TYPE)})
     calls = [("serves", *s) for s in services if s[0] not in hidden]
     calls += [("calls", *c) for c in _own(node.get_client_names_and_types_by_node, node)]
     for heads, rows, words in (

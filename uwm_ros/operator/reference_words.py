@@ -3,17 +3,6 @@
 
 from __future__ import annotations
 
-OPTIONAL = {
-    "executor": (
-        (
-            "in",
-            "/franka_robot_state_broadcaster/robot_state",
-            "franka_msgs/msg/FrankaRobotState",
-        ),
-    ),
-}
-"""What a node hears only where a package is installed that ROS does not bring, by node."""
-
 TOPICS = {
     "diagnostics": "how the node is: OK, WARN or ERROR, one sentence, figures; 1 Hz and on change",
     "joy": "buttons and axes of a joystick, a SpaceMouse or a pedal",

@@ -8,6 +8,7 @@ process of its own. Every command of every test is examined by `command_checker`
 
 import contextlib
 import dataclasses
+import functools
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -206,7 +207,7 @@ class Stage:
 
         self.wait(moving, "a moving arm")
 
-    def expect_hold(self, since_ns, word, states=("holding",), name="", rests=True, more_s=0.0):
+    def expect_hold(self, since_ns, word, states=("holding",), name="", rests=True):
         """Held within the time, the reason said, no limit broken, the arm at rest.
 
         Args:
@@ -215,11 +216,10 @@ class Stage:
             states: What counts as held.
             name: Of the fault, in the summary.
             rests: Whether the fault lasts until the arm is at rest.
-            more_s: What the middleware may take before anybody can know.
         """
         from uwm_ros.bridge.clock import to_ns
 
-        held = lambda: self.witness.first(states, since_ns, word)  # noqa: E731
+        held = functools.partial(self.witness.first, states, since_ns, word)
         self.wait(lambda: held() or self.stood_still(since_ns), f"a hold that says {word!r}")
         if not held():
             pytest.skip(self.stood_still(since_ns))
@@ -228,7 +228,7 @@ class Stage:
         reaction_s = (held_ns - since_ns) / 1e9
         REACTIONS[name or word] = reaction_s
         stalled_s = self.stalls.between_s(since_ns, held_ns)
-        assert reaction_s <= REACTION_S + more_s + stalled_s, f"held after {reaction_s:.3f} s"
+        assert reaction_s <= REACTION_S + stalled_s, f"held after {reaction_s:.3f} s"
         self.wait(
             lambda: any(
                 said.node.endswith("executor") and word in said.message
