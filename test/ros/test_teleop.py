@@ -161,7 +161,7 @@ def test_the_label_is_what_was_commanded_and_the_commands_keep_every_limit(perso
                 apart_rad.append(apart.max())
     # While this machine stands still, the label goes on and the arm does not.
     stalled_s = stalls.between_s(both[0], both[-1])
-    assert np.median(apart_rad) < 0.001
+    assert max(apart_rad[-5:]) < 0.001  # at rest; how much of the time it rests is the machine's
     assert max(apart_rad) < 0.03 + stalled_s * np.max(LIMITS.velocity)
 
 
