@@ -22,6 +22,7 @@ from uwm_ros.bridge.outputs.graph import Listener, second_publisher
 from uwm_ros.logic.judge import Rules, Verdict, measured_by
 from uwm_ros.logic.limits import Floats
 from uwm_ros.logic.plan import Plan
+from uwm_ros.logic.stops import halted, led
 from uwm_ros.logic.watches import tracking_error
 
 _RESEND_NS = 100_000_000
@@ -121,9 +122,9 @@ class Driving:
         if self.plan is None:
             return
         if towards is None:
-            self._take(self.plan.stopped(now_ns, self._rules.limits), now_ns)
+            self._take(halted(self.plan, now_ns, self._rules), now_ns)
             return
-        self._take(self.plan.led_to(towards, now_ns, self._rules.limits), now_ns)
+        self._take(led(self.plan, towards, now_ns, self._rules), now_ns)
 
     def freeze(self, now_ns: int) -> None:
         """Take for the plan what the controller has made of a pause of this process.
@@ -185,7 +186,7 @@ class Driving:
         assert self.plan is not None and self._arm is not None
         near = self.plan
         if near.end_ns > now_ns + self._horizon_ns:
-            near = near.stopped(now_ns + self._horizon_ns, self._rules.limits)
+            near = halted(near, now_ns, self._rules, self._horizon_ns)
         self._arm.plan(near, now_ns)
         self._near, self._sent_ns = near, now_ns
 

@@ -71,7 +71,7 @@ def _lives(seed: int) -> tuple[Counter[str], list[str]]:
 def _figures(counts: Counter[str], took_s: float) -> Iterator[Figure]:
     yield _figure("chunks_per_s", counts["chunks"] / took_s, "1/s")
     verdicts = ("pass", "clip", "hold", "unkept")
-    sent = ("commands", "messages", "stops", "stops_watched")
+    sent = ("commands", "messages", "stops", "places_watched")
     for name in ("chunks", *verdicts, *sent, "violations", "exceptions"):
         yield _figure(name, counts[name], "count")
 

@@ -25,6 +25,7 @@ from uwm_ros.logic.joins import Join, JoinKind
 from uwm_ros.logic.judge import Cause, Rules, Situation, judge
 from uwm_ros.logic.limits import Floats
 from uwm_ros.logic.plan import Plan
+from uwm_ros.logic.stops import halted, led
 from uwm_ros.logic.trajectory import Trajectory
 
 _NS = 1e9
@@ -46,8 +47,6 @@ _HORIZON_NS = 200_000_000
 _GRID_NS = 20_000_000
 # Between two points of a plan the links go no straight line.
 _BETWEEN_M = 0.002
-# A stop in mid-path, each joint as fast as it can, leaves the path by so much at most.
-_STOP_ASIDE_M = 0.01
 
 
 @cache
@@ -168,7 +167,7 @@ class Run:
     Attributes:
         counts: Of verdicts by kind, stops, commands, messages, violations and exceptions.
         broken: The violations in words, with the seed that shows them again.
-        deepest_m: How far stops in mid-path left the room that their path had.
+        deepest_m: How far a motion went where it may not be, from the best that it had come to.
     """
 
     def __init__(self, seed: int) -> None:
@@ -208,10 +207,10 @@ class Run:
             measured = plan.sample(self._now_ns)[0]
             measured = measured + self._rng.normal(0, 0.005, len(measured))
             measured = np.clip(measured, limits.low, limits.high)
-            self._take(plan.led_to(measured, self._now_ns, limits), judged=False)
+            self._take(led(plan, measured, self._now_ns, self._rules), judged=False)
             return
         ahead_ns = int(self._rng.uniform(0, 3e9)) if how < 0.5 else 0
-        self._take(plan.stopped(self._now_ns + ahead_ns, limits), judged=False)
+        self._take(halted(plan, self._now_ns, self._rules, ahead_ns), judged=False)
 
     def _chunk(self) -> None:
         measured = self._start if self._plan is None else self._plan.sample(self._now_ns)[0]
@@ -235,7 +234,7 @@ class Run:
         if verdict.plan is not None:
             self._take(verdict.plan, judged=True)
         elif self._plan is not None and rng.random() < 0.5:
-            self._take(self._plan.stopped(self._now_ns, self._rules.limits), judged=False)
+            self._take(halted(self._plan, self._now_ns, self._rules), judged=False)
 
     def _random_chunk(self, measured: Floats) -> ActionChunk:
         """A walk from where the arm is, of any roughness; now and then nonsense in it."""
@@ -272,19 +271,14 @@ class Run:
         points = plan.points(self._now_ns)
         self._check(self._bounds.broken_by_curve(points))
         if self._places is not None and self._rng.random() < 0.3:
-            room = self._places.room_m(points.positions[::3])
-            deep_m = min(0.0, float(room[0])) - float(room.min())
-            if judged and deep_m > _BETWEEN_M:
-                self._check(iter([f"place by {deep_m:.3g}"]))
-            if not judged:
-                self._check_stop(deep_m)
+            self._check_places(points.positions[::3], "plan" if judged else "stop")
         self._plan = plan
         self._send(plan)
 
     def _send(self, plan: Plan) -> None:
         """Tell a trajectory controller the near future, as the executor does."""
         if plan.end_ns > self._now_ns + _HORIZON_NS:
-            plan = plan.stopped(self._now_ns + _HORIZON_NS, self._rules.limits)
+            plan = halted(plan, self._now_ns, self._rules, _HORIZON_NS)
         message = plan.points(self._now_ns - self._now_ns % _GRID_NS)
         self.counts["messages"] += 1
         self._check(self._bounds.broken_by_curve(message))
@@ -292,14 +286,16 @@ class Run:
         if not leap < _LEAP_RAD:
             self._check(iter([f"leap by {leap:.3g}"]))
         if self._places is not None and self._rng.random() < 0.1:
-            room = self._places.room_m(message.positions[::2])
-            self._check_stop(min(0.0, float(room[0])) - float(room.min()))
+            self._check_places(message.positions[::2], "message")
 
-    def _check_stop(self, deep_m: float) -> None:
+    def _check_places(self, joints_rad: Floats, what: str) -> None:
+        assert self._places is not None
+        room_m = self._places.room_m(joints_rad)
+        deep_m = float((np.minimum(np.maximum.accumulate(room_m), 0.0) - room_m).max())
         self.deepest_m = max(self.deepest_m, deep_m)
-        self.counts["stops_watched"] += 1
-        if deep_m > _STOP_ASIDE_M:
-            self._check(iter([f"place of a stop by {deep_m:.3g}"]))
+        self.counts["places_watched"] += 1
+        if not deep_m <= _BETWEEN_M:
+            self._check(iter([f"place of a {what} by {deep_m:.3g}"]))
 
     def _advance(self, ticks: int) -> None:
         """Let time pass; check the commands that are sent meanwhile."""

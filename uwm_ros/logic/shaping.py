@@ -15,6 +15,7 @@ from uwm_ros.logic.causes import Cause
 from uwm_ros.logic.limits import POINTS_STEP_S, Floats, Limits, follow
 from uwm_ros.logic.plan import Plan
 from uwm_ros.logic.rules import Guard, Rules
+from uwm_ros.logic.stops import deeper
 from uwm_ros.logic.trajectory import Moments, Trajectory, ease_end, from_seconds, stop, through
 
 _NS = 1e9
@@ -86,7 +87,8 @@ def shaped(
     if rules.guard is not None:
         result = _guarded(plan, curve, now_ns, (result, rules.guard), curve_limits)
     # One that stands beyond has no room left for what the points' cubics depart from the curve.
-    beyond = (position < rules.curve_limits.low) | (position > rules.curve_limits.high)
+    lowest, highest = np.minimum(here, position), np.maximum(here, position)
+    beyond = (lowest < rules.curve_limits.low) | (highest > rules.curve_limits.high)
     aside = _ASIDE_RAD * beyond
     allowed = rules.limits.containing(
         here - aside, here + aside, position - aside, position + aside
@@ -126,13 +128,10 @@ def _guarded(
     result, guard = made
     points = result.points
     room = guard.clearance(points.positions)
-    # What is decided already cannot be changed. An arm that it leaves where it may not be may come
-    # back, but not go further: out once, it does not go in again.
+    # What is decided already cannot be changed.
     fixed = int(np.searchsorted(points.times_ns, curve.start_ns - plan.smoothing_ns // 2, "right"))
     fixed = max(fixed, 1)
-    floor_m = min(0.0, float(room.distance_m[fixed - 1])) - 1e-9
-    bad = ~(room.distance_m >= floor_m)
-    bad[:fixed] = False
+    bad = deeper(room.distance_m, fixed)
     if not bad.any():
         return dataclasses.replace(result, clearance_m=float(room.distance_m.min()))
     cause = _cause(room.what)
@@ -145,16 +144,16 @@ def _guarded(
         braked = _braking(result.plan, moment_ns, limits)
         # Until then it is the same as what was found good up to there.
         same = int(np.searchsorted(points.times_ns, moment_ns - plan.smoothing_ns // 2, "right"))
-        distances = guard.clearance(braked.points(now_ns).positions[same:]).distance_m
-        if not bad[:same].any() and (distances[max(0, fixed - same) :] >= floor_m).all():
-            least_m = min(float(room.distance_m[:same].min(initial=np.inf)), float(distances.min()))
-            best, good = (braked, least_m), middle
+        rest = guard.clearance(braked.points(now_ns).positions[same:]).distance_m
+        distances = np.concatenate([room.distance_m[:same], rest])
+        if not deeper(distances, fixed).any():
+            best, good = (braked, float(distances.min())), middle
         else:
             tried = middle - 1
     if best is None:
         # Braking at once would leave the path; the plan in force ends where there is room.
         distances = guard.clearance(plan.points(now_ns).positions[fixed - 1 :]).distance_m
-        if not (distances >= floor_m).all():
+        if deeper(distances, 1).any():
             raise HeldError(cause, f"braking at once is too late for {room.what}")
         best = (plan, float(distances.min()))
     reason = f"clipped: {room.what} would be too near"
