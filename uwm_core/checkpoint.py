@@ -22,7 +22,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,15 +73,28 @@ class Checkpoint:
     name: str = ""
     version: str = ""
 
+    def check(self) -> None:
+        """Refuse parts that do not belong together.
+
+        Raises:
+            CheckpointError: Config, embodiment and normaliser disagree about a name or a size.
+        """
+        _check_sizes(self.name or "checkpoint", self.config, self.embodiment, self.normalizer)
+
     def build(self, device: str = "cpu") -> WorldModel:
         """The model with these weights, in evaluation mode.
 
         Raises:
-            CheckpointError: A tensor is missing, foreign, or of another shape.
+            CheckpointError: A tensor is missing, foreign, of another shape, or not finite.
         """
         model = WorldModel(self.config)
         wanted = model.state_dict()
-        _compare(self.name, wanted, self.weights)
+        compare_shapes(
+            self.name,
+            {key: value.shape for key, value in wanted.items()},
+            {key: value.shape for key, value in self.weights.items()},
+        )
+        check_finite(self.name, self.weights)
         model.load_state_dict({key: self.weights[key].to(wanted[key].dtype) for key in wanted})
         return model.to(device).eval()
 
@@ -208,25 +221,45 @@ def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() else value
 
 
-def _compare(name: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not exactly the model's, naming the first difference."""
+def compare_shapes(
+    name: str, wanted: Mapping[str, Sequence[int]], found: Mapping[str, Sequence[int]]
+) -> None:
+    """Refuse tensors that are not exactly those of a model, naming the first difference.
+
+    Args:
+        name: What has been found, for errors.
+        wanted: Shapes of the model's tensors by name.
+        found: Shapes of what was found.
+
+    Raises:
+        CheckpointError: A tensor is missing, foreign, or of another shape.
+    """
     if missing := sorted(set(wanted) - set(found)):
         raise CheckpointError(f"{name} lacks {len(missing)} tensors, the first is {missing[0]!r}")
     if foreign := sorted(set(found) - set(wanted)):
         raise CheckpointError(
             f"{name} has {len(foreign)} tensors that the model has not, the first is {foreign[0]!r}"
         )
-    for key, value in wanted.items():
-        if value.shape != found[key].shape:
+    for key, shape in wanted.items():
+        if tuple(shape) != tuple(found[key]):
             raise CheckpointError(
-                f"{name}: {key} is {tuple(found[key].shape)}, the model's is {tuple(value.shape)}"
+                f"{name}: {key} is {tuple(found[key])}, the model's is {tuple(shape)}"
             )
-        if value.is_floating_point() and not torch.isfinite(found[key]).all():
+
+
+def check_finite(name: str, weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights of which one is not finite.
+
+    Raises:
+        CheckpointError: Names the tensor.
+    """
+    for key, value in weights.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
             raise CheckpointError(f"{name}: {key} has a value that is not finite")
 
 
 def _check_sizes(
-    path: Path, config: ModelConfig, embodiment: Embodiment, normalizer: Normalizer
+    path: Path | str, config: ModelConfig, embodiment: Embodiment, normalizer: Normalizer
 ) -> None:
     """Refuse a folder whose files do not belong together."""
     state_names = normalizer.state.names if normalizer.state is not None else ()

@@ -11,7 +11,7 @@ from uwm_core.embodiment import Embodiment
 
 _CARD = """\
 ---
-license: apache-2.0
+license: {license}
 library_name: uwm_ros
 tags: [robotics, world-model, diffusion, ros2]
 ---
@@ -51,12 +51,14 @@ def model_card(
     Args:
         config: The model.
         embodiment: The robot.
-        training: `training.json`; "data" and "metrics" become tables when they are there.
+        training: `training.json`; "data" and "metrics" become tables when they are there, "license"
+            is what the hub shows, apache-2.0 if it is missing.
         parameters: How many numbers the weights are.
     """
     height, width = config.images.size
     window = config.window
     return _CARD.format(
+        license=training.get("license", "apache-2.0"),
         embodiment=embodiment.name,
         description=embodiment.description.strip(),
         views=", ".join(config.views),

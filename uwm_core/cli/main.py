@@ -29,6 +29,9 @@ VERBS: dict[str, Verb] = {
     "convert": Verb("uwm_core.cli.convert", "turn recorded bags into a store"),
     "bag": Verb("uwm_core.cli.bag", "recover or verify recorded bags"),
     "import": Verb("uwm_core.cli.import_", "turn a data set of another format into a store"),
+    "import-published": Verb(
+        "uwm_core.cli.import_published", "turn a published UWM checkpoint into one of ours"
+    ),
     "export": Verb("uwm_core.cli.export", "write a store in another format"),
     "inspect": Verb("uwm_core.cli.inspect", "print what a store holds, draw a contact sheet"),
     "store": Verb("uwm_core.cli.store", "merge, split, drop, relabel, verify, measure stores"),
