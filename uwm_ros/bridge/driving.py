@@ -21,6 +21,7 @@ from uwm_ros.bridge.outputs import make_arm_output, make_value_outputs
 from uwm_ros.bridge.outputs.graph import Listener, second_publisher
 from uwm_ros.logic.judge import Rules, Verdict, measured_by
 from uwm_ros.logic.limits import Floats
+from uwm_ros.logic.pause import Pause
 from uwm_ros.logic.plan import Plan
 from uwm_ros.logic.stops import halted, led
 from uwm_ros.logic.watches import tracking_error
@@ -37,6 +38,7 @@ class Driving:
         plan: What the arm does and will do; None while it is not commanded.
         version: Counts the plans.
         tracking_error_rad: Of the last `track`; NaN before.
+        pause: When the arm was last not driven.
     """
 
     def __init__(self, node: Node, rules: Rules, options: ExecutorOptions) -> None:
@@ -51,6 +53,7 @@ class Driving:
         self.plan: Plan | None = None
         self.version = 0
         self.tracking_error_rad = math.nan
+        self.pause = Pause()
         self._near: Plan | None = None
         self._sent_ns = 0
         self._commanded: Floats | None = None
@@ -77,10 +80,10 @@ class Driving:
 
     def play(self, case: Case, verdict: Verdict, now_ns: int) -> None:
         """Put a judged chunk in force."""
-        self._judged_ns = now_ns
+        self._judged_ns, self.pause = now_ns, self.pause.over(verdict.begun_ns)
         self._take(verdict.plan, now_ns)
         for key, value in self._values.items():
-            value.play(case.chunk.stamp_ns, verdict.period_ns, verdict.values[key])
+            value.play(verdict.counted_ns, verdict.period_ns, verdict.values[key])
 
     def tick(self, now_ns: int, running: bool) -> tuple[int, int] | None:
         """Send what is due.
@@ -117,6 +120,7 @@ class Driving:
             towards: Where the arm is measured, if that is where it is to rest: pushing on against
                 what is in its way would only wind the controller up.
         """
+        self.pause = Pause(now_ns)
         for value in self._values.values():
             value.drop()
         if self.plan is None:

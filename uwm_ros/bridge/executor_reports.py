@@ -14,6 +14,7 @@ from uwm_ros.bridge.judging import Case
 from uwm_ros.bridge.qos import reliable
 from uwm_ros.logic.judge import Cause, Verdict
 from uwm_ros.logic.machine import Status
+from uwm_ros.logic.pause import Pause
 from uwm_ros.msg import ChunkTiming, ExecutorStatus, SafetyStatus
 
 
@@ -29,6 +30,7 @@ class Seen:
         tracking_error_rad: Of the arm against its plan.
         rate_hz: Of the commands; 0 where whole trajectories are sent.
         period_error_p99_s: Of the loop.
+        pause: When the arm was last not driven.
     """
 
     driver: str
@@ -38,6 +40,7 @@ class Seen:
     tracking_error_rad: float
     rate_hz: float
     period_error_p99_s: float
+    pause: Pause
 
 
 class Reports:
@@ -110,6 +113,8 @@ class Reports:
             boundary_jump_rad=_known(verdict.jump_rad) if verdict else -1.0,
             holds=at.holds,
             clipped=at.clipped,
+            paused=to_stamp(seen.pause.began_ns),
+            resumed=to_stamp(seen.pause.ended_ns),
         )
         status.header.stamp = safety.header.stamp = to_stamp(now_ns)
         self._status.publish(status)

@@ -32,6 +32,7 @@ from uwm_ros.logic.cadence import Cadence
 from uwm_ros.logic.causes import Cause
 from uwm_ros.logic.joins import JOINS
 from uwm_ros.logic.latency import Latency
+from uwm_ros.logic.pause import Pause
 from uwm_ros.logic.worker import LatestWorker
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
 from uwm_ros.msg import SafetyStatus
@@ -251,8 +252,13 @@ class Planning:
         followed = driven and safety.verdict_cause in (Cause.NONE.value, Cause.LIMIT.value)
         if not followed or abs(age_s) > _SAFETY_AGE_S or safety.speed_scale <= 0:
             return None
+        pause = Pause(to_ns(safety.paused), to_ns(safety.resumed))
         certain_ns = begin_ns + round(self.cadence.lead_s * NS_PER_S)
-        return known_from(playing, self._embodiment, tick_ns, certain_ns, safety.speed_scale)
+        counted = dataclasses.replace(
+            playing, stamp_ns=pause.counted_ns(playing.stamp_ns, begin_ns)
+        )
+        counted_ns = pause.counted_ns(tick_ns, begin_ns)
+        return known_from(counted, self._embodiment, counted_ns, certain_ns, safety.speed_scale)
 
     def _failed(self, error: Exception) -> None:
         self._say(f"inference failed: {error}")

@@ -21,6 +21,7 @@ from uwm_core.records import ActionChunk
 from uwm_ros.logic.causes import Cause
 from uwm_ros.logic.joins import REPLACE, Join, joined
 from uwm_ros.logic.limits import Floats
+from uwm_ros.logic.pause import LONG_AGO, Pause
 from uwm_ros.logic.plan import Plan
 from uwm_ros.logic.rules import Rules, measured_by
 from uwm_ros.logic.shaping import HeldError, Shaped, shaped
@@ -58,7 +59,9 @@ class Verdict:
         reason: One sentence; empty when passed.
         plan: What the arm is sent; None when held or without arm columns.
         values: Per scalar channel, the (A,) values in force from each action's due time on.
+        counted_ns: Due of action 0: the observation's stamp, or later after a pause.
         period_ns: Between the dues of the values, at the speed that is played.
+        begun_ns: When the plan leaves the one before it.
         jump_rad: Largest distance of a joint between the chunk's first target and the plan at its
             due moment; negative where nothing was being executed.
         commanded_jump_rad: What is left of it after blending.
@@ -72,7 +75,9 @@ class Verdict:
     reason: str = ""
     plan: Plan | None = None
     values: Mapping[str, npt.NDArray[np.float64]] = dataclasses.field(default_factory=dict)
+    counted_ns: int = 0
     period_ns: int = 0
+    begun_ns: int = 0
     jump_rad: float = -1.0
     commanded_jump_rad: float = -1.0
     dropped: int = 0
@@ -91,8 +96,9 @@ class Situation:
         plan: What is being executed; None when nothing was sent yet.
         join: How the chunk takes over.
         speed_scale: Share of the policy's own speed, above 0 and at most 1: action k is due at
-            ``stamp + k * period / speed_scale``.
+            ``stamp + k * period / speed_scale``, the stamp counted as `pause` says.
         lead_ns: The chunk takes over so much later than it could; time for judging it.
+        pause: When the arm was last not driven; by default so long ago that it does not matter.
     """
 
     now_ns: int
@@ -102,6 +108,7 @@ class Situation:
     join: Join = REPLACE
     speed_scale: float = 1.0
     lead_ns: int = 0
+    pause: Pause = LONG_AGO
 
 
 def judge(chunk: ActionChunk, situation: Situation, rules: Rules) -> Verdict:
@@ -139,12 +146,18 @@ def _judge(chunk: ActionChunk, situation: Situation, rules: Rules) -> Verdict:
     values = {
         key: _value(actions[:, columns[name]], key, rules) for key, name in rules.scalars.items()
     }
-    period_ns = round(chunk.period_ns / situation.speed_scale)
+    begun_ns = situation.now_ns + situation.lead_ns + rules.smoothing_ns // 2
+    counted_ns = situation.pause.counted_ns(chunk.stamp_ns, begun_ns)
+    times = {
+        "counted_ns": counted_ns,
+        "period_ns": round(chunk.period_ns / situation.speed_scale),
+        "begun_ns": begun_ns,
+    }
     if not rules.arm:
-        return Verdict("pass", values=values, period_ns=period_ns)
+        return Verdict("pass", values=values, **times)
     arm = actions[:, [columns[name] for name in rules.targets.columns]]
-    verdict = _arm(chunk, arm, situation, rules)
-    return dataclasses.replace(verdict, values=values, period_ns=period_ns)
+    verdict = _arm(dataclasses.replace(chunk, stamp_ns=counted_ns), arm, situation, rules)
+    return dataclasses.replace(verdict, values=values, **times)
 
 
 def _value(asked: npt.NDArray[np.float64], key: str, rules: Rules) -> npt.NDArray[np.float64]:

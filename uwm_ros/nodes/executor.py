@@ -134,13 +134,12 @@ class ExecutorNode(Node):
             raise UwmError(trouble)
         if trouble := self._watching.robot.trouble():
             raise UwmError(f"not started: {trouble}")
-        measured_rad = self._watching.arm.measured(now_ns(self))
         situation = dataclasses.replace(self._situation(), plan=None)
         if self._newest is not None:
             verdict = judge(self._newest[0], situation, self._rules)
             if verdict.kind == "hold" and not verdict.cause.transient:
                 raise UwmError(f"not started: {verdict.reason}")
-        self._driving.begin(measured_rad)
+        self._driving.begin(self._watching.arm.measured(now_ns(self)))
         self._played_ns = 0
         self._set(status)
 
@@ -205,10 +204,8 @@ class ExecutorNode(Node):
             self._submit(chunk, message, now)
 
     def _submit(self, chunk: ActionChunk, message: ActionChunkMessage, arrived_ns: int) -> None:
-        lead_ns = self._judging.lead_ns
-        situation = dataclasses.replace(self._situation(), lead_ns=lead_ns)
-        case = Case(chunk, message, arrived_ns, situation, self._driving.version)
-        self._judging.submit(case)
+        situation = self._situation(self._judging.lead_ns)
+        self._judging.submit(Case(chunk, message, arrived_ns, situation, self._driving.version))
 
     @locked
     def _judged(self, case: Case, verdict: Verdict) -> None:
@@ -297,7 +294,7 @@ class ExecutorNode(Node):
             trouble = f"waiting to run: {error}"
         self._edges.update("autostart", bad=bool(trouble), text=trouble)
 
-    def _situation(self) -> Situation:
+    def _situation(self, lead_ns: int = 0) -> Situation:
         now = now_ns(self)
         rad, age_s = self._watching.arm.at(now)
         return Situation(
@@ -307,6 +304,8 @@ class ExecutorNode(Node):
             plan=self._driving.plan,
             join=self._options.join,
             speed_scale=self._speed.value,
+            lead_ns=lead_ns,
+            pause=self._driving.pause,
         )
 
     # State
@@ -337,6 +336,7 @@ class ExecutorNode(Node):
             tracking_error_rad=self._driving.tracking_error_rad,
             rate_hz=self._periods.rate_hz if self._driving.streaming else 0.0,
             period_error_p99_s=self._periods.error_p99_s,
+            pause=self._driving.pause,
         )
         self._reports.publish(self._at, now, seen)
 
