@@ -16,6 +16,7 @@ from uwm_core.data.windows import ROLES
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import StoreError, UnknownNameError
 from uwm_core.presets import preset
+from uwm_core.spec import NEWER
 
 
 def _require(condition: bool, text: str) -> None:
@@ -62,8 +63,12 @@ class ModelTraining:
         clip_norm: Largest norm of the gradient.
         ema_decay: Decay of the averaged weights, which are the ones that are kept.
         action_weight: Weight of the action loss against the next observation's.
-        given: Checkpoint of the same sizes and normaliser whose weights are the start (path or
-            bundled name); its codec comes along.
+        given: Checkpoint whose weights are the start (path, bundled name or hub id); its codec
+            comes along.
+        normalizer: What scales action and state after ``given``: "same" refuses a store whose own
+            statistics are not the checkpoint's, "keep" takes the checkpoint's, "refit" the store's.
+        sizes: Whether ``given`` must have the run's sizes ("same"), or what belongs to views, state
+            and action that it has not is started anew, and named ("renew").
     """
 
     iterations: int = 2000
@@ -76,8 +81,16 @@ class ModelTraining:
     ema_decay: float = 0.995
     action_weight: float = 1.0
     given: str | None = None
+    normalizer: Literal["same", "keep", "refit"] = field(default="same", metadata=NEWER)
+    sizes: Literal["same", "renew"] = field(default="same", metadata=NEWER)
 
     def __post_init__(self) -> None:
+        for name in ("normalizer", "sizes"):
+            _require(
+                self.given is not None or getattr(self, name) == "same",
+                f"{name} is about the checkpoint that is given; without one it must be 'same', "
+                f"got {getattr(self, name)!r}",
+            )
         for name in ("iterations", "batch", "draws", "learning_rate", "clip_norm"):
             _require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
         for name in ("warmup", "weight_decay", "action_weight"):

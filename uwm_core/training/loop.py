@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from uwm_core.batch import Batch
-from uwm_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from uwm_core.checkpoint import Checkpoint, save_checkpoint
 from uwm_core.data.dataset import Loader, WindowBatch, WindowReader
 from uwm_core.data.mixture import Mixture
 from uwm_core.data.normalize import Normalizer
@@ -30,12 +31,13 @@ from uwm_core.data.plan import BatchPlan, Sampling
 from uwm_core.data.split import Split, split_episodes
 from uwm_core.data.windows import ROLES, Rows, Steps, Windows, cut_windows
 from uwm_core.embodiment import Embodiment
-from uwm_core.errors import CheckpointError, StoreError
+from uwm_core.errors import StoreError
 from uwm_core.spec import dump_spec
 from uwm_core.training.codec import CodecTask, cache_latents, next_latent, take_codec
 from uwm_core.training.config import ModelTraining, TrainConfig, model_config
 from uwm_core.training.optim import seeded
 from uwm_core.training.optimise import Plan, optimise
+from uwm_core.training.start import take_weights
 from uwm_core.world_model import WorldModel
 
 
@@ -263,8 +265,12 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = WorldModel(model_config(config, data.embodiment))
+    start = None
     if config.model.given is not None:
-        _take_weights(model, data, config.model.given)
+        start = take_weights(model, config.model, data.normalizer, data.source)
+        data = replace(data, normalizer=start.normalizer)
+        if not quiet:
+            tqdm.write(str(start))
     else:
         _learn_codec(model, config, data, out, resume=resume, quiet=quiet)
     latents = cache_latents(model, data.steps, quiet=quiet)
@@ -272,6 +278,8 @@ def train(
 
     def save(step: int) -> None:
         training = {"data": data.describe(), "step": step, "metrics": task.figures}
+        if start is not None:
+            training["start"] = start.describe()
         save_checkpoint(
             out / "checkpoint",
             Checkpoint(
@@ -288,18 +296,6 @@ def train(
     with task.loader:
         optimise(task, replace(plan, on_save=save), out, resume=resume, quiet=quiet)
     return out / "checkpoint"
-
-
-def _take_weights(model: WorldModel, data: Data, name: str) -> None:
-    """Start from a checkpoint's weights, which are only right with its sizes and its units."""
-    checkpoint = load_checkpoint(name)
-    if checkpoint.config != model.config:
-        raise CheckpointError(f"{name} has other sizes than the model of this run")
-    if checkpoint.normalizer.dumps() != data.normalizer.dumps():
-        raise CheckpointError(
-            f"{name} was trained with another normaliser than {data.source or 'this store'} gives"
-        )
-    model.load_state_dict(checkpoint.build().state_dict())
 
 
 def _learn_codec(
