@@ -24,11 +24,12 @@ from uwm_core.latents.codec import make_codec
 from uwm_core.model.denoiser import Denoiser
 from uwm_core.model.images import Augmentation, draw_augmentation, prepare, stack_views
 from uwm_core.model.observe import Observer
+from uwm_core.pretrained import Pretrained
 
 __all__ = ["EXPERT", "PLAY", "ROLES", "VIDEO", "Batch", "Losses", "Sample", "WorldModel"]
 
 
-class WorldModel(nn.Module):
+class WorldModel(Pretrained, nn.Module):
     """Codec, observer, denoiser and schedule.
 
     Args:
