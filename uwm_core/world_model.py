@@ -22,8 +22,9 @@ from uwm_core.diffusion.schedule import make_schedule, velocity_towards
 from uwm_core.errors import ShapeError, check_shape
 from uwm_core.latents.codec import make_codec
 from uwm_core.model.denoiser import Denoiser
-from uwm_core.model.images import Augmentation, draw_augmentation, prepare, stack_views
+from uwm_core.model.images import Augmentation, prepare, stack_views
 from uwm_core.model.observe import Observer
+from uwm_core.parts import Part, noise_like, shares
 from uwm_core.pretrained import Pretrained
 
 __all__ = ["EXPERT", "PLAY", "ROLES", "VIDEO", "Batch", "Losses", "Sample", "WorldModel"]
@@ -98,33 +99,40 @@ class WorldModel(Pretrained, nn.Module):
     # Training
 
     def loss(
-        self, batch: Batch, *, generator: torch.Generator | None = None, draws: int = 1
+        self,
+        batch: Batch,
+        *,
+        generator: torch.Generator | None = None,
+        draws: int = 1,
+        part: Part | None = None,
     ) -> Losses:
         """Both losses of a batch, each sample as its role allows.
 
         expert teaches both modalities; play has its action given clean and teaches the next
         observation; video has pure noise for an action and teaches the next observation.
 
+        Everything random is drawn for the whole batch, and the mean is taken over the whole batch's
+        rows: losses and gradients of its parts sum to its own, however it is divided.
+
         Args:
             batch: Samples of any mixture of roles.
-            generator: Source of augmentation, times and noise.
+            generator: Source of augmentation, times and noise, on the batch's device.
             draws: Noise draws per sample; the observation is encoded once for all.
+            part: Which samples of a whole batch these are; None if they are all.
         """
-        config, size = self.config, len(batch.role)
-        augmentation = None
-        if self.training:
-            augmentation = draw_augmentation(config.images, size, len(config.views), generator)
+        part = Part.whole(batch.role) if part is None else part
+        augmentation = part.augmentation(self.config, generator) if self.training else None
         clean = self._clean(batch, augmentation)
         condition = self.observe(batch.images, batch.state, augmentation)
-        role = batch.role.repeat(draws)
         clean = Pair(*(x.repeat(draws, *[1] * (x.ndim - 1)) for x in clean))
-        noise = Pair(*(torch.randn(x.shape, generator=generator, device=x.device) for x in clean))
+        role, rows = part.role.repeat(draws), part.rows_of_draws(draws)
+        noise = Pair(*(noise_like(x, len(role), generator)[rows] for x in clean))
         times = self._draw_times(role, generator)
         weights = Pair(
-            (role == EXPERT) & self.schedule.teaches(times.action),
-            self.schedule.teaches(times.next_obs),
+            shares((role == EXPERT) & self.schedule.teaches(times.action))[rows],
+            shares(self.schedule.teaches(times.next_obs))[rows],
         )
-        return self.loss_at(condition, clean, noise, times, weights)
+        return self.loss_at(condition, clean, noise, Pair(*(t[rows] for t in times)), weights)
 
     def loss_at(
         self,
@@ -141,16 +149,16 @@ class WorldModel(Pretrained, nn.Module):
             clean: (B, A, D) and (B, V, C, T, h, w).
             noise: Of the same shapes.
             times: (B,) each.
-            weights: (B,) bool each, which rows count; None for all.
+            weights: (B,) float32 each, what a row's error counts; None for the mean of all.
         """
         noisy = Pair(*map(self.schedule.add_noise, clean, noise, times))
         answers = self.answer(noisy, times, condition)
         if weights is None:
-            weights = Pair(*(torch.ones_like(t, dtype=torch.bool) for t in times))
+            weights = Pair(*(torch.full_like(t, 1 / len(t), dtype=torch.float32) for t in times))
         targets = Pair(*map(self.schedule.target, clean, noise))
         if self._says_clean:
             targets = targets._replace(next_obs=clean.next_obs)
-        action, next_obs = map(_mean_error, answers, targets, weights)
+        action, next_obs = map(_error, answers, targets, weights)
         return Losses(total=action + next_obs, action=action, next_obs=next_obs)
 
     def answer(self, noisy: Pair[Tensor], times: Pair[Tensor], condition: Tensor) -> Pair[Tensor]:
@@ -315,7 +323,7 @@ class WorldModel(Pretrained, nn.Module):
         return ask
 
 
-def _mean_error(answer: Tensor, target: Tensor, rows: Tensor) -> Tensor:
-    """Mean squared error over the rows that count; 0 with zero gradient where none does."""
+def _error(answer: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Squared errors of the rows, weighted and summed; rows of weight 0 may be nan."""
     per_row = (answer - target).square().flatten(1).mean(1)  # (B,)
-    return torch.where(rows, per_row, 0.0).sum() / rows.sum().clamp(min=1)
+    return torch.where(weights > 0, per_row * weights, 0.0).sum()

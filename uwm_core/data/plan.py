@@ -41,6 +41,7 @@ class Sampling:
         seed: Draws the same batches again.
         rank: Which part of every batch this process gets, from 0.
         world: Processes that share a batch.
+        pieces: Pieces in which a process reads its part, one after another.
 
     Raises:
         UnknownNameError: A share names no role.
@@ -54,6 +55,7 @@ class Sampling:
     seed: int = 0
     rank: int = 0
     world: int = 1
+    pieces: int = 1
 
     def __post_init__(self) -> None:
         for name, share in self.shares.items():
@@ -63,9 +65,12 @@ class Sampling:
                 raise ValueError(f"the share of {name} must be 0 or more, got {share:g}")
         if self.world < 1 or not 0 <= self.rank < self.world:
             raise ValueError(f"rank must be in [0, world), got {self.rank} of {self.world}")
-        if self.batch < 1 or self.batch % self.world:
+        if self.pieces < 1:
+            raise ValueError(f"pieces must be at least 1, got {self.pieces}")
+        if self.batch < 1 or self.batch % (self.world * self.pieces):
+            each = f" with {self.pieces} pieces each" if self.pieces > 1 else ""
             raise ValueError(
-                f"batch must be a multiple of the {self.world} processes, got {self.batch}"
+                f"batch must be a multiple of the {self.world} processes{each}, got {self.batch}"
             )
         given = [share for share in self.stores if share is not None]
         if any(not 0 < share <= 1 for share in given) or sum(given) > 1 + 1e-9:
@@ -98,7 +103,16 @@ class BatchPlan:
         self._ratios = [weight / math.fsum(weights[n:]) for n, weight in enumerate(weights)]
 
     def windows_of(self, number: int) -> Rows:
-        """Window numbers of this rank's part of batch ``number`` (from 0): (B / world,)."""
+        """Window numbers of this rank's piece ``number`` (from 0): (B / world / pieces,).
+
+        Pieces are counted through all batches; with one piece per batch their numbers are the
+        batches'.
+        """
+        batch, piece = divmod(number, self.sampling.pieces)
+        return self.batch(batch)[self.places(piece)]
+
+    def batch(self, number: int) -> Rows:
+        """Window numbers of batch ``number`` (from 0), all ranks' parts: (B,)."""
         size = self.sampling.batch
         before = _given_out(number * size, self._ratios)
         after = _given_out((number + 1) * size, self._ratios)
@@ -106,7 +120,12 @@ class BatchPlan:
             group.take(first, stop)
             for group, first, stop in zip(self._groups, before, after, strict=True)
         ]
-        return np.concatenate(drawn)[self.sampling.rank :: self.sampling.world]
+        return np.concatenate(drawn)
+
+    def places(self, piece: int = 0) -> slice:
+        """Where in a batch this rank's piece ``piece`` lies."""
+        asked = self.sampling
+        return slice(piece * asked.world + asked.rank, None, asked.world * asked.pieces)
 
 
 def _given_out(total: int, ratios: Sequence[float]) -> list[int]:

@@ -6,7 +6,8 @@ A codec that is not trainable (a VAE by name, averaged pixels) skips the first h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ from uwm_core.errors import CheckpointError
 from uwm_core.latents.codec import Codec
 from uwm_core.model.images import prepare
 from uwm_core.training.optim import seeded
+from uwm_core.training.optimise import Piece
+from uwm_core.training.team import ALONE, Team
 from uwm_core.world_model import WorldModel
 
 _CHUNK = 64  # images at once where no gradient is kept
@@ -29,8 +32,11 @@ _CHUNK = 64  # images at once where no gradient is kept
 class CodecTask:
     """Give images back.
 
+    Every rank takes every step on the whole batch: the codec's batch norm asks for all of it, and
+    the steps are few and small. So the ranks need not talk, and end with the same codec.
+
     Args:
-        model: Whose codec learns; decides how images are prepared.
+        model: Whose codec learns, on the device that it is on; decides how images are prepared.
         steps: The store.
         train: Episodes that train.
         validation: Episodes that measure.
@@ -39,6 +45,8 @@ class CodecTask:
     """
 
     name = "codec"
+    divided = False
+    sharded = False
 
     def __init__(
         self,
@@ -57,15 +65,19 @@ class CodecTask:
         self._held = rows_of(steps, validation)
         self._batch, self._seed = batch, seed
 
-    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Reconstruction loss of images of random steps and views."""
+    def pieces(self, step: int) -> Iterator[Piece]:
+        """Reconstruction of images of random steps and views, in one piece."""
+        began = time.perf_counter()
         rng = np.random.default_rng((self._seed, 1, step))
         images = self._read(rng.choice(self._rows, self._batch), rng)
+        wait_s = time.perf_counter() - began
         self.module.train()
         # The codec's own noise comes from torch's global generator: pinned to the step.
-        with torch.random.fork_rng(devices=[]):
+        devices = [images.device] if images.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seeded(self._seed, 1, step).initial_seed())
-            return self.module.loss(images), {}
+            loss = self.module.loss(images)
+        yield Piece(loss=loss, wait_s=wait_s)
 
     def validate(self) -> Mapping[str, float]:
         """Mean error of a channel value (of 255) and PSNR (dB) on held-out episodes."""
@@ -89,7 +101,8 @@ class CodecTask:
         images = np.concatenate(
             [self._steps.images[camera][rows[view == v]] for v, camera in enumerate(cameras)]
         )  # (N, H, W, 3)
-        pixels = prepare(torch.from_numpy(images)[:, None, None], self._config)
+        where = next(self.module.parameters()).device
+        pixels = prepare(torch.from_numpy(images).to(where)[:, None, None], self._config)
         return pixels.flatten(0, 2)
 
 
@@ -104,20 +117,28 @@ def rows_of(steps: Steps, episodes: Iterable[int]) -> Rows:
 
 
 @torch.inference_mode()
-def cache_latents(model: WorldModel, steps: Steps, *, quiet: bool = False) -> Tensor:
-    """Latents of every image of a store: (N, V, C, h, w) float32, as `WorldModel.encode` gives."""
+def cache_latents(
+    model: WorldModel, steps: Steps, *, quiet: bool = False, team: Team = ALONE
+) -> Tensor:
+    """Latents of every image of a store: (N, V, C, h, w) float32, as `WorldModel.encode` gives.
+
+    The ranks divide the images, as encoding them with a large VAE takes hours, and every rank gets
+    all latents, on the CPU, as it draws its windows from anywhere.
+    """
     model.codec.eval()
-    rows = len(steps.action)
-    parts = []
-    bar = tqdm(range(0, rows, _CHUNK), desc="latents", disable=quiet)
-    for start in bar:
+    rows, (c, _, h, w) = len(steps.action), model.config.latent_shape
+    # Made outside of inference mode: tensors made inside may not take part in training.
+    with torch.inference_mode(False):
+        latents = torch.zeros(rows, len(steps.cameras), c, h, w)
+    mine = range(team.rank * _CHUNK, rows, team.size * _CHUNK)
+    for start in tqdm(mine, desc="latents", disable=quiet or not team.first):
         chunk = np.arange(start, min(start + _CHUNK, rows))
         images = np.stack([steps.images[camera][chunk] for camera in steps.cameras], axis=1)
-        pixels = prepare(torch.from_numpy(images)[:, :, None], model.config.images)
-        latents = model.codec.encode(pixels.flatten(0, 2))  # (N V, C, h, w)
-        parts.append(latents.reshape(*images.shape[:2], *latents.shape[1:]))
-    # A copy: tensors made in inference mode may not take part in training.
-    return torch.cat(parts).clone()
+        stacked = torch.from_numpy(images).to(team.device)[:, :, None]
+        pixels = prepare(stacked, model.config.images)
+        found = model.codec.encode(pixels.flatten(0, 2))  # (N V, C, h, w)
+        latents[start : start + len(chunk)] = found.reshape(*images.shape[:2], c, h, w).cpu()
+    return team.add(latents)
 
 
 def next_latent(latents: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:

@@ -99,6 +99,31 @@ class ModelTraining:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compute:
+    """How steps are computed; of all this `precision` alone changes what is learned.
+
+    Attributes:
+        device: "auto" takes a GPU where torch finds one.
+        parallel: What torchrun's processes share: gradients (ddp), or parameters and moments too
+            (fsdp), for models that are too large for one device.
+        accumulate: Micro-batches that a process divides its part of a batch into, for less memory.
+        precision: Number type of the network's arithmetic; weights and moments stay float32.
+        checkpointing: Compute each block again on the way back instead of keeping what it saw.
+        compile: Let torch.compile fuse the network; costs a minute at the start.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    accumulate: int = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    checkpointing: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.accumulate > 0, f"accumulate must be above 0, got {self.accumulate}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """A whole run.
 
@@ -124,6 +149,7 @@ class TrainConfig:
         threads: Threads of torch; 0 leaves torch's own choice.
         workers: Processes that read batches ahead; worth it for stores that are decoded as they
             are read.
+        compute: Device, precision, and how processes and micro-batches divide a batch.
     """
 
     preset: str = "sim_small"
@@ -144,6 +170,7 @@ class TrainConfig:
     weights: Literal["float32", "float16"] = "float32"
     threads: int = 0
     workers: int = 0
+    compute: Compute = field(default=Compute(), metadata=NEWER)
 
     def __post_init__(self) -> None:
         preset(self.preset)
@@ -155,6 +182,17 @@ class TrainConfig:
             _require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
         for name in ("threads", "workers"):
             _require(getattr(self, name) >= 0, f"{name} must be at least 0")
+        _require(
+            self.model.batch % self.compute.accumulate == 0,
+            f"model.batch {self.model.batch} cannot be divided into accumulate "
+            f"{self.compute.accumulate} micro-batches",
+        )
+
+    @property
+    def what_is_learned(self) -> TrainConfig:
+        """The same run without what may differ when it goes on: where and in which parts."""
+        compute = Compute(precision=self.compute.precision)
+        return replace(self, threads=0, workers=0, compute=compute)
 
 
 def model_config(config: TrainConfig, embodiment: Embodiment) -> ModelConfig:

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+_TIMING = ("step_s", "wait_share")
+
 
 class Journal:
     """Appends metrics to ``metrics.jsonl`` and to TensorBoard's event files.
@@ -55,12 +57,23 @@ class Journal:
             self._board.close()
 
 
-def read_journal(folder: Path) -> list[dict[str, Any]]:
-    """Every entry of a run's diary, oldest first; empty when there is none."""
+def read_journal(folder: Path, *, timing: bool = True) -> list[dict[str, Any]]:
+    """Every entry of a run's diary, oldest first; empty when there is none.
+
+    Args:
+        folder: The run's folder.
+        timing: With how long each step took, in which even the same run differs.
+    """
     path = folder / "metrics.jsonl"
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    left_out = () if timing else _TIMING
+    return [
+        {name: value for name, value in json.loads(line).items() if name not in left_out}
+        for line in lines
+        if line
+    ]
 
 
 def _lines_before(path: Path, phase: str, first: int) -> list[str]:

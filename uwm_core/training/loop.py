@@ -3,41 +3,42 @@
 
     OUT/config.yaml               what was asked
     OUT/checkpoint/               averaged weights, ready to drive; renewed at every save
-    OUT/state_*.safetensors       what `--resume` goes on from
+    OUT/state_*                   what `--resume` goes on from
     OUT/metrics.jsonl, events...  every step's figures
 
-Phase 1 is `training.codec`, phase 2 is `ModelTask`; `training.optimise` takes the steps of both.
+Phase 1 is `training.codec`, phase 2 `training.model_task`; `training.optimise` takes the steps of
+both. A run is one process, or what torchrun started (`training.team`), with the same result.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from uwm_core.batch import Batch
 from uwm_core.checkpoint import Checkpoint, save_checkpoint
-from uwm_core.data.dataset import Loader, WindowBatch, WindowReader
 from uwm_core.data.mixture import Mixture
 from uwm_core.data.normalize import Normalizer
-from uwm_core.data.plan import BatchPlan, Sampling
+from uwm_core.data.plan import Sampling
 from uwm_core.data.split import Split, split_episodes
-from uwm_core.data.windows import ROLES, Rows, Steps, Windows, cut_windows
+from uwm_core.data.windows import ROLES, Steps, Windows, cut_windows
 from uwm_core.embodiment import Embodiment
-from uwm_core.errors import StoreError
+from uwm_core.errors import SpecError, StoreError
 from uwm_core.spec import dump_spec
-from uwm_core.training.codec import CodecTask, cache_latents, next_latent, take_codec
+from uwm_core.training.codec import CodecTask, cache_latents, take_codec
 from uwm_core.training.config import ModelTraining, TrainConfig, model_config
-from uwm_core.training.optim import seeded
-from uwm_core.training.optimise import Plan, optimise
+from uwm_core.training.engine import whole_weights
+from uwm_core.training.model_task import ModelTask
+from uwm_core.training.optimise import Plan, Task, optimise
 from uwm_core.training.start import take_weights
+from uwm_core.training.state import any_state
+from uwm_core.training.team import ALONE, Team
 from uwm_core.world_model import WorldModel
 
 
@@ -151,82 +152,10 @@ class Data:
         return found
 
     def stamp(self, config: TrainConfig) -> str:
-        """What config and data are, for resuming; threads and workers may differ."""
+        """What config and data are, for resuming; who computes and how may differ."""
         shares = str(self.mixture.shares) if self.mixture else ""
-        asked = dump_spec(replace(config, threads=0, workers=0)) + self.steps.fingerprint + shares
+        asked = dump_spec(config.what_is_learned) + self.steps.fingerprint + shares
         return hashlib.sha256(asked.encode()).hexdigest()[:16]
-
-
-class ModelTask:
-    """Phase 2: actions and next observations.
-
-    Args:
-        model: The world model; its codec is frozen.
-        data: The store.
-        latents: (N, V, C, h, w) of every row.
-        config: Sizes of batches and validation.
-    """
-
-    name = "model"
-    figures: Mapping[str, float]
-    """What the last validation gave."""
-    loader: Loader
-    """Reads the batches; to be closed at the end."""
-
-    def __init__(self, model: WorldModel, data: Data, latents: Tensor, config: TrainConfig) -> None:
-        self.module = model
-        model.codec.requires_grad_(False)
-        self._latents, self._settings, self._seed = latents, config.model, config.seed
-        windows = data.windows(model, data.split.train)
-        self.loader = Loader(
-            WindowReader(data.steps, windows, data.normalizer),
-            BatchPlan(windows, data.sampling(config)),
-            workers=config.workers,
-            next_images=False,
-        )
-        held = data.windows(model, data.split.validation)
-        self._held = WindowReader(data.steps, held, data.normalizer)
-        self._held_index = _spread(len(held), config.validation_windows)
-        self.figures = {}
-
-    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Loss of batch ``step``."""
-        self.module.train()
-        self.module.codec.eval()
-        batch = self._batch(self.loader.batch(step))
-        losses = self.module.loss(
-            batch, generator=seeded(self._seed, 2, step), draws=self._settings.draws
-        )
-        total = self._settings.action_weight * losses.action + losses.next_obs
-        return total, {"action": losses.action.detach(), "next_obs": losses.next_obs.detach()}
-
-    @torch.no_grad()
-    def validate(self) -> Mapping[str, float]:
-        """Losses with always the same noise, on the same windows of held-out episodes."""
-        if not len(self._held_index):
-            return {}
-        self.module.eval()
-        parts, size = [], self._settings.batch
-        for n, start in enumerate(range(0, len(self._held_index), size)):
-            index = self._held_index[start : start + size]
-            batch = self._batch(self._held.read(index, next_images=False))
-            losses = self.module.loss(batch, generator=seeded(self._seed, 3, n), draws=4)
-            parts.append((len(batch.role), float(losses.action), float(losses.next_obs)))
-        weights = np.array([part[0] for part in parts], dtype=np.float64)
-        action, next_obs = (
-            float(np.average([part[k] for part in parts], weights=weights)) for k in (1, 2)
-        )
-        self.figures = {"loss": action + next_obs, "action": action, "next_obs": next_obs}
-        return self.figures
-
-    def _batch(self, read: WindowBatch) -> Batch:
-        return Batch(
-            images=read.images,
-            state=read.state,
-            action=read.action,
-            next_latent=next_latent(self._latents, read.next_rows),
-            role=read.role,
-        )
 
 
 def train(
@@ -236,70 +165,90 @@ def train(
     *,
     resume: bool = False,
     quiet: bool = False,
-    threads: int | None = None,
+    team: Team = ALONE,
 ) -> Path:
     """Run both phases.
 
     Args:
         config: What to do.
         data: What to learn from.
-        out: Folder of the run; made if missing.
-        resume: Go on where a run in ``out`` stopped.
+        out: Folder of the run, one for all ranks; made if missing.
+        resume: Go on where a run in ``out`` stopped, of however many ranks.
         quiet: No progress bars.
-        threads: Threads of torch, instead of the config's number.
+        team: The ranks that share the run; every one of them calls this.
 
     Returns:
         The checkpoint folder.
 
     Raises:
         StoreError: ``out`` holds a run and ``resume`` was not asked.
+        SpecError: The batch cannot be divided among the ranks.
         CheckpointError: The run in ``out`` is another one.
-        Interrupted: Ctrl-C; everything is saved.
+        Interrupted: Ctrl-C or SIGTERM; everything is saved.
+        Diverged: The loss is no longer finite.
     """
-    if any(out.glob("state_*.safetensors")) and not resume:
+    if any_state(out) and not resume:
         raise StoreError(f"{out} already holds a run; --resume goes on with it")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(dump_spec(config), encoding="utf-8")
-    if threads or config.threads:
-        torch.set_num_threads(threads or config.threads)
+    _begin(config, out, team)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = WorldModel(model_config(config, data.embodiment))
+        model = WorldModel(model_config(config, data.embodiment)).to(team.device)
+    take_steps = partial(optimise, folder=out, resume=resume, quiet=quiet, team=team)
     start = None
     if config.model.given is not None:
         start = take_weights(model, config.model, data.normalizer, data.source)
         data = replace(data, normalizer=start.normalizer)
-        if not quiet:
+        if not quiet and team.first:
             tqdm.write(str(start))
     else:
-        _learn_codec(model, config, data, out, resume=resume, quiet=quiet)
-    latents = cache_latents(model, data.steps, quiet=quiet)
-    task = ModelTask(model, data, latents, config)
+        _learn_codec(model, config, data, take_steps)
+    team.take_from_first(model.state_dict())
+    latents = cache_latents(model, data.steps, quiet=quiet, team=team)
+    task = ModelTask(model, data, latents, config, team)
 
     def save(step: int) -> None:
+        weights = whole_weights(model)
+        if not team.first:
+            return
         training = {"data": data.describe(), "step": step, "metrics": task.figures}
         if start is not None:
             training["start"] = start.describe()
-        save_checkpoint(
-            out / "checkpoint",
-            Checkpoint(
-                config=model.config,
-                embodiment=data.embodiment,
-                normalizer=data.normalizer,
-                weights=model.state_dict(),
-                training={**training, "held_out": list(data.split.validation)},
-            ),
-            dtype=getattr(torch, config.weights),
+        checkpoint = Checkpoint(
+            config=model.config,
+            embodiment=data.embodiment,
+            normalizer=data.normalizer,
+            weights=weights,
+            training={**training, "held_out": list(data.split.validation)},
         )
+        save_checkpoint(out / "checkpoint", checkpoint, dtype=getattr(torch, config.weights))
 
     plan = _plan(config.model, config, data.stamp(config))
     with task.loader:
-        optimise(task, replace(plan, on_save=save), out, resume=resume, quiet=quiet)
+        take_steps(task, replace(plan, on_save=save))
     return out / "checkpoint"
 
 
+def _begin(config: TrainConfig, out: Path, team: Team) -> None:
+    """Refuse a batch that cannot be divided, then make the folder."""
+    parts = team.size * config.compute.accumulate
+    if config.model.batch % parts:
+        raise SpecError(
+            f"model.batch {config.model.batch} cannot be divided by {team.size} processes x "
+            f"accumulate {config.compute.accumulate}; a multiple of {parts} would have worked"
+        )
+    team.wait()  # or a quick rank's state would look like another run's to a slow one
+    if team.first:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.yaml").write_text(dump_spec(config), encoding="utf-8")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+
+
 def _learn_codec(
-    model: WorldModel, config: TrainConfig, data: Data, out: Path, *, resume: bool, quiet: bool
+    model: WorldModel,
+    config: TrainConfig,
+    data: Data,
+    take_steps: Callable[[Task, Plan], None],
 ) -> None:
     if config.codec.given is not None:
         take_codec(model, config.codec.given)
@@ -322,7 +271,7 @@ def _learn_codec(
         ema_decay=0.0,
     )
     plan = _plan(settings, config, data.stamp(config))
-    optimise(task, plan, out, resume=resume, quiet=quiet)
+    take_steps(task, plan)
 
 
 def _plan(settings: ModelTraining, config: TrainConfig, stamp: str) -> Plan:
@@ -337,8 +286,3 @@ def _plan(settings: ModelTraining, config: TrainConfig, stamp: str) -> Plan:
         save_every=config.save_every,
         stamp=stamp,
     )
-
-
-def _spread(count: int, most: int) -> Rows:
-    """At most ``most`` of ``count`` windows, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))

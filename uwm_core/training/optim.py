@@ -26,17 +26,20 @@ def learning_rate(step: int, *, peak: float, warmup: int, total: int) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
-def seeded(seed: int, stream: int, step: int) -> torch.Generator:
+def seeded(
+    seed: int, stream: int, step: int, device: torch.device | str = "cpu"
+) -> torch.Generator:
     """A generator for one step: a resumed run draws what an uninterrupted one would have drawn.
 
     Args:
         seed: Seed of the run.
         stream: Number of the use, so that two uses in one step differ.
         step: Step of the run.
+        device: Where it draws; a CPU and a GPU draw different numbers.
     """
     # One multiplication by a large odd number each; torch mixes the bits further.
     mixed = (seed * 0x9E3779B1 + stream * 0x85EBCA77 + step * 0xC2B2AE3D) % 2**63
-    return torch.Generator().manual_seed(mixed)
+    return torch.Generator(device).manual_seed(mixed)
 
 
 class Ema:
