@@ -54,6 +54,7 @@ class Graph:
         self.executor = SingleThreadedExecutor(context=self.context)
         self.nodes = []
         self.heard = {}
+        self.closing = threading.Event()
         self.node = self.add(Node, "tester")
         self.thread = threading.Thread(target=self._spin, daemon=True)
         self.thread.start()
@@ -62,7 +63,8 @@ class Graph:
         from rclpy.executors import ExternalShutdownException
 
         with contextlib.suppress(ExternalShutdownException):
-            self.executor.spin()
+            while not self.closing.is_set():
+                self.executor.spin_once(timeout_sec=0.1)
 
     def add(self, build, *args, parameters=None, **options):
         """Build a node in this context and spin it."""
@@ -107,8 +109,10 @@ class Graph:
         """Let every node say its last word, then take all of it down."""
         import rclpy
 
-        self.executor.shutdown(timeout_sec=5.0)
+        # First the thread, then what it uses: a callback in flight would find it gone.
+        self.closing.set()
         self.thread.join(5.0)
+        self.executor.shutdown(timeout_sec=5.0)
         for node in reversed(self.nodes):
             getattr(node, "close", lambda: None)()
             node.destroy_node()

@@ -25,6 +25,7 @@ from uwm_core.errors import UwmError
 
 # A wait looks at its condition after each message and at least this often.
 _LOOK_S = 0.02
+_WAKE_S = 0.1
 
 
 class GraphError(UwmError):
@@ -141,16 +142,21 @@ def operator_on_graph(check: Callable[[], None] = lambda: None) -> Iterator[Oper
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
 
+    done = threading.Event()
+
     def spin() -> None:
         with contextlib.suppress(ExternalShutdownException):
-            executor.spin()
+            while not done.is_set():
+                executor.spin_once(timeout_sec=_WAKE_S)
 
     thread = threading.Thread(target=spin, name="operator spin", daemon=True)
     thread.start()
     try:
         yield Operator(node, check)
     finally:
-        executor.shutdown(timeout_sec=1.0)
+        # First the thread, then what it uses: a callback in flight would find it gone.
+        done.set()
         thread.join(2.0)
+        executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
         context.try_shutdown()
