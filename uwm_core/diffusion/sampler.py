@@ -75,15 +75,16 @@ def sample(
         time = walk[index].to(action.device).expand(len(action))
         return known.put_into(action, schedule.add_noise(known.value, start.action, time))
 
+    steppers = [schedule.stepper(walk) for _ in mode.roles]
     now = start._replace(action=with_known(start.action, 0))
     for index in range(steps):
         answers = ask(index, now)
         now = Pair(
             *(
-                schedule.step(value, answer, walk, index)
-                if role is Role.SOLVE and answer is not None
-                else value
-                for role, value, answer in zip(mode.roles, now, answers, strict=True)
+                step(value, answer, index) if role is Role.SOLVE and answer is not None else value
+                for role, value, answer, step in zip(
+                    mode.roles, now, answers, steppers, strict=True
+                )
             )
         )
         now = now._replace(action=with_known(now.action, index + 1))

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from uwm_core.config import DiffusionConfig
 from uwm_core.diffusion.modes import Role
+
+Stepper = Callable[[Tensor, Tensor, int], Tensor]
+"""(noisy value, the network's answer, step index) -> the value at the next time."""
 
 
 class Schedule(ABC):
@@ -62,6 +66,10 @@ class Schedule(ABC):
     @abstractmethod
     def step(self, noisy: Tensor, answer: Tensor, times: Tensor, index: int) -> Tensor:
         """One step of the walk: the value at ``times[index]`` becomes that at the next time."""
+
+    def stepper(self, times: Tensor) -> Stepper:
+        """The rule of one walk of one modality; some rules remember the step before."""
+        return lambda noisy, answer, index: self.step(noisy, answer, times, index)
 
     def times(self, role: Role, walk: Tensor) -> Tensor:
         """The time that a modality of this role shows at every step of the walk: (K,) -> (K,).
@@ -137,10 +145,15 @@ class EpsilonDDIM(Schedule):
     Args:
         train_steps: Length of the discrete schedule.
         clip_sample: Clamp the clean estimate to [-1, 1] in every step.
+
+    Attributes:
+        train_steps: The same.
+        clip: Whether it clamps.
+        kept: (train_steps,) share of the signal's variance that is left at each time.
     """
 
     def __init__(self, *, train_steps: int, clip_sample: bool) -> None:
-        self._steps, self._clip = train_steps, clip_sample
+        self.train_steps, self.clip = train_steps, clip_sample
         self.last_time = float(train_steps - 1)
 
         def level(share: float) -> float:
@@ -151,18 +164,20 @@ class EpsilonDDIM(Schedule):
             for i in range(train_steps)
         ]
         # float32 products on purpose: the published schedule is computed in them.
-        self._kept = torch.cumprod(1 - torch.tensor(betas, dtype=torch.float32), dim=0)  # (train,)
+        self.kept = torch.cumprod(1 - torch.tensor(betas, dtype=torch.float32), dim=0)  # (train,)
 
     def draw_times(
         self, count: int, *, allow_given: Tensor, generator: torch.Generator | None
     ) -> Tensor:
         """Uniform over the whole numbers; time 0 still carries a little noise, so it may stay."""
-        drawn = torch.randint(self._steps, (count,), generator=generator, device=allow_given.device)
+        drawn = torch.randint(
+            self.train_steps, (count,), generator=generator, device=allow_given.device
+        )
         return drawn.float()
 
     def add_noise(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         """Variance-preserving mixture."""
-        kept = _per_row(self._kept.to(clean.device)[time.long()], clean)
+        kept = _per_row(self.kept.to(clean.device)[time.long()], clean)
         return kept.sqrt() * clean + (1 - kept).sqrt() * noise
 
     def target(self, clean: Tensor, noise: Tensor) -> Tensor:
@@ -175,16 +190,16 @@ class EpsilonDDIM(Schedule):
 
     def walk(self, steps: int) -> Tensor:
         """Spaced as "leading": for 100 and 10, the times 90, 80, ..., 0."""
-        return (torch.arange(steps).flip(0) * (self._steps // steps)).float()
+        return (torch.arange(steps).flip(0) * (self.train_steps // steps)).float()
 
     def step(self, noisy: Tensor, answer: Tensor, times: Tensor, index: int) -> Tensor:
         """DDIM without added noise; the last step lands on the clean estimate itself."""
-        kept = self._kept[int(times[index])].to(noisy.device)
-        stride = self._steps // len(times)
+        kept = self.kept[int(times[index])].to(noisy.device)
+        stride = self.train_steps // len(times)
         following = int(times[index]) - stride
-        kept_next = self._kept[following].to(noisy.device) if following >= 0 else kept.new_ones(())
+        kept_next = self.kept[following].to(noisy.device) if following >= 0 else kept.new_ones(())
         clean = (noisy - (1 - kept).sqrt() * answer) / kept.sqrt()
-        if self._clip:
+        if self.clip:
             clean = clean.clamp(-1, 1)
         return kept_next.sqrt() * clean + (1 - kept_next).sqrt() * answer
 
