@@ -8,6 +8,7 @@ import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,11 @@ def _normalizer_module() -> types.ModuleType:
 def normalizers(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """The module, importable under its published path while the test runs."""
     module = _normalizer_module()
-    for name in ("datasets", "datasets.utils"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    parents = [types.ModuleType(name) for name in ("datasets", "datasets.utils")]
+    for each in (*parents, module):
+        # Others look for a library called datasets, and expect a module to have a spec.
+        each.__spec__ = ModuleSpec(each.__name__, None)
+        monkeypatch.setitem(sys.modules, each.__name__, each)
     return module
 
 

@@ -244,6 +244,21 @@ def test_the_published_sizes_are_read_off_their_tensors(name: str) -> None:
         sizes.state_size(views=4, steps=2)
 
 
+def test_a_preset_says_robot_rate_and_pixels_unless_something_else_is_said(
+    reference, write_published, tmp_path: Path
+) -> None:
+    path = write_published(reference.tensors, (SCALE, OFFSET))
+    words = ["--preset", "published_libero", "--heads", "4", *PIXELS[3:]]
+    assert uwm(path, "-o", tmp_path / "ckpt", *words) == 0
+    checkpoint, preset = load_checkpoint(tmp_path / "ckpt"), PRESETS["published_libero"]
+    config, robot = checkpoint.config, checkpoint.embodiment
+    assert (config.name, config.views) == (preset.name, preset.views)
+    assert (config.heads, config.registers) == (4, 6)
+    assert config.images == dataclasses.replace(preset.images, resize=(72, 72), crop=(64, 64))
+    assert (robot.name, robot.rate_hz, robot.action_size) == ("libero", 20.0, 7)
+    assert robot.action_names[-1] == "gripper"
+
+
 @pytest.mark.slow
 def test_the_vae_can_be_written_for_diffusers(reference, write_published, tmp_path: Path) -> None:
     diffusers = pytest.importorskip("diffusers")
