@@ -69,10 +69,11 @@ class ShardKeeper:
             self._place.file.unlink(missing_ok=True)
 
 
-def newest(place: Place) -> Path | None:
-    """The last whole state; None if there is none."""
+def newest(place: Place) -> tuple[int, Path | None]:
+    """Steps before the last whole state, and its folder; 0 and None if there is none."""
     whole = [path for path in place.shards.glob("step_*") if (path / _WHOLE).exists()]
-    return max(whole, default=None)
+    path = max(whole, default=None)
+    return (0, None) if path is None else (int(path.name.removeprefix("step_")), path)
 
 
 def load_shards(place: Place, path: Path, learner: Learner) -> int:

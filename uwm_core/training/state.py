@@ -188,23 +188,25 @@ def load_state(place: Place, learner: Learner) -> int:
     """
     from uwm_core.training.shards import load_shards, newest
 
-    if place.file.exists():
-        return _load_file(place, learner)
-    found = newest(place)
-    return 0 if found is None else load_shards(place, found, learner)
+    header = _read_header(place.file) if place.file.exists() else None
+    number, shards = newest(place)
+    if shards is not None and (header is None or number > int(header["step"])):
+        return load_shards(place, shards, learner)
+    if header is None:
+        return 0
+    place.check(place.file, header.get("stamp"))
+    with safe_open(str(place.file), framework="pt") as file:
+        learner.put({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+    return int(header["step"])
 
 
-def _load_file(place: Place, learner: Learner) -> int:
-    path = place.file
+def _read_header(path: Path) -> dict[str, str]:
     try:
         with safe_open(str(path), framework="pt") as file:
-            header = file.metadata()
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            header: dict[str, str] = file.metadata()
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be resumed: {error}") from error
-    place.check(path, header.get("stamp"))
-    learner.put(tensors)
-    return int(header["step"])
+    return header
 
 
 def _like(value: Tensor, like: Tensor) -> Tensor:

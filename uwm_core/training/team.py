@@ -129,7 +129,10 @@ def team(device: Device = "auto") -> Iterator[Team]:
     except Together:
         raise
     except Exception as error:
-        raise _first_failure(store, rank, error) from error
+        found = _first_failure(store, rank, error)
+        if found is error:
+            raise
+        raise found from error
     # Not after a failure: a process group whose other end is gone may never part.
     dist.destroy_process_group()
 

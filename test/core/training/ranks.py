@@ -2,7 +2,7 @@
 """What the ranks of `test_ranks` do: torchrun starts this with a folder and the names of scenarios.
 
 FOLDER/store  FOLDER/config.yaml      what all learn from
-FOLDER/<scenario>/                    the run
+FOLDER/<scenario>/                    the run; one that is there goes on
 FOLDER/<scenario>.<rank>.txt          the error that ended it on that rank, if one did
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from uwm_core.training.config import Compute, TrainConfig
 from uwm_core.training.loop import Data, train
 from uwm_core.training.team import Team, Together, team
 
+# Scenarios that go on with what another one has left: a state in one file, and one in shards.
+BEGUN = {"ported": "ddp_stopped", "resharded": "fsdp_stopped"}
 LATE = 14  # this read of a camera lies in the model's phase, for any rank
 
 
@@ -65,14 +68,17 @@ def poisoned(data: Data) -> Data:
     return dataclasses.replace(data, steps=dataclasses.replace(data.steps, action=action))
 
 
-def scenario(name: str, config: TrainConfig, data: Data, ranks: Team) -> tuple[TrainConfig, Data]:
+def scenario(out: Path, config: TrainConfig, data: Data, ranks: Team) -> tuple[TrainConfig, Data]:
     """The config and the data of a scenario on this rank; rank 1 is the one that has trouble."""
-    kind, _, what = name.partition("_")
+    kind, _, what = out.name.partition("_")
     compute = {
         "ddp": Compute(accumulate=2),
         "fsdp": Compute(parallel="fsdp", accumulate=2, checkpointing=True),
     }[kind]
     config = dataclasses.replace(config, compute=compute)
+    if what in BEGUN and ranks.first:
+        shutil.copytree(out.with_name(BEGUN[what]), out)
+    ranks.wait()
     if ranks.rank == 1:
         if what == "stopped":
             data = acting(data, terminate)
@@ -90,9 +96,12 @@ def main() -> None:
         source = Source.of_store(Store.open(Path(folder) / "store"))
         data = Data.of_mixture(mix([source]), config)
         for name in names:
-            asked, given = scenario(name, config, data, ranks)
+            out = Path(folder) / name
+            asked, given = scenario(out, config, data, ranks)
+            again = out.exists()
+            ranks.wait()
             try:
-                train(asked, given, Path(folder) / name, quiet=True, team=ranks)
+                train(asked, given, out, resume=again, quiet=True, team=ranks)
             except Together as error:
                 note = Path(folder) / f"{name}.{ranks.rank}.txt"
                 note.write_text(f"{type(error).__name__}: {error}")
