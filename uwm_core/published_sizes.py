@@ -212,7 +212,7 @@ def would_help(sizes: Sizes, asked: Asked) -> str:
     ]
     parts = []
     if known and not asked.preset:
-        parts.append(f"its sizes are those of --preset {known[0]}, which says all but the state")
+        parts.append(f"its sizes are those of --preset {known[0]}, which says all of this")
     if asked.embodiment is None and not asked.preset:
         parts.append("--embodiment NAME or FILE says cameras, their size and the rate")
     return "; ".join(parts)

@@ -2,7 +2,7 @@
 """Laws of starting from a checkpoint: what has a counterpart is kept bit for bit, the rest named.
 
 The oracle for what a modulation's columns mean is what it computes: a camera or a number of the
-state that is new has no say before it has learned, one that is gone counts as zero.
+state that is new has no say in it at first, one that is gone counts as zero.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def test_another_action_size_renews_the_actions_own_tensors_alone(
     torch.testing.assert_close(answered, old.denoiser.action_out(tokens))
 
 
-def test_a_new_camera_has_no_say_until_it_has_learned(tiny_checkpoint: Checkpoint) -> None:
+def test_a_new_camera_has_no_say_in_the_condition_at_first(tiny_checkpoint: Checkpoint) -> None:
     old, new, renewed = carried(tiny_checkpoint, views=("front", "side", "wrist"))
     assert renewed == unlike(tiny_checkpoint, new)
     parts = features(new.config)
