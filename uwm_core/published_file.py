@@ -234,7 +234,8 @@ class _Reader:
             and _numbers((first,), 0)
             and len(shape) == len(stride) <= _MOST_AXES
         ):
-            raise self.fail(name, f"has an impossible shape {shape} or stride {stride}")
+            # Not said in full: a pickle can nest a value so that writing it out never ends.
+            raise self.fail(name, "has an impossible shape or stride")
         last = first + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
         if last >= storage.count:
             raise self.fail(name, f"reaches number {last} of a storage of {storage.count}")
@@ -301,7 +302,7 @@ class _Reader:
         data = _raw(raw)
         sized = len(shape) <= _MOST_AXES and _numbers(shape, 1)
         if data is None or not sized or len(data) != math.prod(shape) * number.itemsize:
-            raise self.fail(name, f"has not as many numbers as its shape {shape} says")
+            raise self.fail(name, "has not as many numbers as its shape says")
         return np.frombuffer(data, number).astype(np.float64)
 
 

@@ -84,10 +84,8 @@ def import_published(path: Path | str, asked: Asked, vae: Path | None = None) ->
     robot = _robot(path, file, sizes, asked)
     codec, notes = _codec(parts["vae_scaling"], sizes)
     config = config_of(sizes, asked, robot, codec)
-    with torch.device("meta"):
-        wanted = WorldModel(config).state_dict()
     # Before any number is read: what a hostile file claims must not be allocated.
-    compare_shapes(path.name, {name: value.shape for name, value in wanted.items()}, shapes)
+    compare_shapes(path.name, _shapes(path, config), shapes)
     normalizer, more = _normalizer(path, file, config, robot)
     columns = _columns(config, robot, file.state, asked)
     notes += [*more, *_vae_notes(parts["vae"], written=vae is not None)]
@@ -109,6 +107,15 @@ def import_published(path: Path | str, asked: Asked, vae: Path | None = None) ->
     checkpoint.check()
     check_finite(path.name, checkpoint.weights)
     return Imported(checkpoint, tuple(notes))
+
+
+def _shapes(path: Path, config: ModelConfig) -> dict[str, torch.Size]:
+    """Shapes of a model's tensors, without the model."""
+    try:
+        with torch.device("meta"):
+            return {name: value.shape for name, value in WorldModel(config).state_dict().items()}
+    except (RuntimeError, OverflowError):
+        raise CheckpointError(f"{path} claims sizes that no model can have; refused") from None
 
 
 def _robot(path: Path, file: PublishedFile, sizes: Sizes, asked: Asked) -> Embodiment:

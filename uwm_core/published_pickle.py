@@ -223,9 +223,11 @@ class _Machine:
         self._name(module, name)
 
     def _name(self, module: Any, name: Any) -> None:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise TypeError("a name is no text")
         dotted = f"{module}.{name}"
         # Compared as they were split too: "a.b" + "c" and "a" + "b.c" are not the same to pickle.
-        if "." in str(name) or dotted not in _KNOWN:
+        if "." in name or dotted not in _KNOWN:
             raise self.refuse(f"its pickle names {dotted}, which is no part of a checkpoint")
         self._stack.append(Name(dotted))
 

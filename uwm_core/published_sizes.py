@@ -128,9 +128,11 @@ class Sizes:
         width, channels, *patch = shape("denoiser.next_obs.encoder.weight", 5)
         time_width = shape("denoiser.time.mlp.2.weight", 2)[0]
         blocks = [re.match(r"denoiser\.blocks\.(\d+)\.", name) for name in shapes]
+        # Counted, not read: a block of number 10^9 is no reason to make as many.
+        depth = len({found[1] for found in blocks if found})
         return cls(
             width=width,
-            depth=1 + max((int(found[1]) for found in blocks if found), default=-1),
+            depth=depth,
             registers=shape("denoiser.registers", 3)[1],
             tokens=shape("denoiser.position", 3)[1],
             patch=(patch[0], patch[1], patch[2]),

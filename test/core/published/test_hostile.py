@@ -191,6 +191,28 @@ def test_numbers_that_are_not_there_are_not_made_up(write_published) -> None:
             read_published(with_shape(shape, stride))
 
 
+def doubling(levels: int = 60) -> bytes:
+    """Opcodes of a value that holds itself twice over and over: short here, endless written out."""
+    pairs = b"".join(b"h\x00h\x00\x86q\x00" for _ in range(levels))
+    return b"X\x01\x00\x00\x00aq\x00" + pairs
+
+
+def test_a_value_that_is_endless_when_written_out_is_not_written_out(tmp_path: Path) -> None:
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+    tensor += b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQK\x00h\x00h\x00\x89}tR"
+    for data in (
+        b"\x80\x04" + doubling() + short("name") + b"\x93.",
+        b"\x80\x04" + short("name") + doubling() + b"\x93.",
+        b"\x80\x02" + doubling() + b"}(X\x05\x00\x00\x00model}X\x01\x00\x00\x00w"
+        + tensor + b"sX\x11\x00\x00\x00action_normalizerh\x00u.",
+    ):  # fmt: skip
+        with pytest.raises(
+            CheckpointError, match=r"impossible shape|is broken: .*no text"
+        ) as error:
+            read_published(archive(tmp_path / "models.pt", data))
+        assert len(str(error.value)) < 400
+
+
 def test_a_storage_smaller_than_it_says_is_refused(write_published, tmp_path: Path) -> None:
     path = write_published({"weight": torch.full((300,), 3.5)}, ACTION)
     short_one = tmp_path / "short.pt"

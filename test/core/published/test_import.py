@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,27 @@ def test_images_that_do_not_fit_the_tokens_are_refused_with_those_that_would(
     assert "with a chunk of 16 it saw 64 x 64 px (--crop 64 64)" in capsys.readouterr().err
     assert uwm(path, "-o", tmp_path / "x", *SAID[:6], *PIXELS) == 2  # one camera of two
     assert "its model takes 32 numbers of state" in capsys.readouterr().err
+
+
+def test_sizes_that_are_only_claimed_are_refused_before_anything_is_made(
+    reference, write_published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, net = torch.tensor(0.5), "noise_pred_net."
+    patches, widest = f"{net}obs_patchifier.patch_encoder.weight", 2**30
+    too_wide = {
+        patches: one.expand(widest, 4, 1, 1, 1)[:, :1],
+        f"{net}blocks.0.mlp.fc1.weight": one.expand(widest, 1),
+    }
+    for change, pixels, message in (
+        ({f"{net}registers": one.expand(1, 6, 2**31)}, "64", "claims .* numbers"),
+        ({patches: one.expand(2**24, 4, 2, 4, 4)}, "64", "do not fit: mlp_ratio"),
+        ({f"{net}blocks.999999999.attn.proj.bias": one.expand(64)}, "64", r"models\.pt lacks"),
+        ({f"{net}head.linear.bias": one.expand(65)}, "64", r"is \(65,\), the model's is"),
+        (too_wide, "8", "claims sizes that no model can have"),
+    ):
+        path = write_published({**reference.tensors, **change}, (SCALE, OFFSET))
+        assert uwm(path, "-o", tmp_path / "x", *SAID[:-2], pixels, pixels) == 2
+        assert re.search(message, said := capsys.readouterr().err), said
 
 
 def test_an_old_checkpoint_is_replaced_only_when_asked(
