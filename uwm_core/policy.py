@@ -8,7 +8,7 @@ be called from any one thread at a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +41,11 @@ class Policy:
         checkpoint: What it is made of.
         device: Where it computes.
         threads: Threads of torch, for the whole process; None leaves them.
-        sample_steps: Network calls per answer; None takes the checkpoint's number.
+        sample_steps: Network calls per answer; None takes the checkpoint's number, or that of
+            "fewer-steps".
         imagine_steps: Network calls per imagined image. One call gives the mean of what may come,
             which is nearer to what does come than any sample of it, and the quickest.
+        fast: Kinds of `FAST`: what may be given up for speed.
 
     Raises:
         CheckpointError: The weights are not the model's.
@@ -58,6 +60,7 @@ class Policy:
         threads: int | None = None,
         sample_steps: int | None = None,
         imagine_steps: int = IMAGINE_STEPS,
+        fast: Sequence[str] = (),
     ) -> None:
         for name, steps in (("sample_steps", sample_steps), ("imagine_steps", imagine_steps)):
             if steps is not None and steps < 1:
@@ -65,10 +68,10 @@ class Policy:
         if threads:
             torch.set_num_threads(threads)
         self.checkpoint = checkpoint
-        self.sample_steps = sample_steps or checkpoint.config.diffusion.sample_steps
         self.imagine_steps = imagine_steps
         self._device = torch.device(device)
-        self._model = checkpoint.build(device)
+        self._model = checkpoint.build(device).quicken(*fast)
+        self.sample_steps = sample_steps or self._model.sample_steps
 
     @classmethod
     def load(
@@ -77,6 +80,7 @@ class Policy:
         device: str = "cpu",
         threads: int | None = None,
         sample_steps: int | None = None,
+        fast: Sequence[str] = (),
     ) -> Policy:
         """Read a checkpoint folder, bundled name or hub id; the rest as for the class.
 
@@ -85,7 +89,7 @@ class Policy:
             UnknownNameError: There is no such checkpoint.
         """
         checkpoint = load_checkpoint(path)
-        return cls(checkpoint, device=device, threads=threads, sample_steps=sample_steps)
+        return cls(checkpoint, device=device, threads=threads, sample_steps=sample_steps, fast=fast)
 
     @property
     def embodiment(self) -> Embodiment:

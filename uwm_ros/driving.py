@@ -69,6 +69,7 @@ class PolicyOptions(DriveOptions):
     task: str = argument("", "task sentence, for checkpoints that read one")
     replan_s: float = argument(0.0, "longest time between two chunks, s; 0: half a second")
     sample_steps: int = argument(0, "sampler steps per chunk; 0: the checkpoint's own")
+    fast: str = argument("exact", "what may be given up for speed: fewer-steps, bf16, or both")
     seed: int = argument(0, "of the sampler's noise; -1: another one every time")
     join: str = argument("blend", "how chunks are joined: replace, blend or inpaint")
     blend_s: float = argument(0.2, "time over which one chunk passes into the next, s")
@@ -169,6 +170,7 @@ def policy_stack(options: PolicyOptions) -> Elements:
         "checkpoint": options.checkpoint,
         "device": options.device,
         "threads": options.threads,
+        "fast": options.fast,
     }
     drive: dict[str, Value] = {
         "task": options.task,

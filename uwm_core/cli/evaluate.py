@@ -14,6 +14,7 @@ from tqdm import tqdm
 from uwm_core.checkpoint import load_checkpoint
 from uwm_core.data.mixture import Source
 from uwm_core.data.store import Store
+from uwm_core.diffusion.quick import fast_kinds
 from uwm_core.errors import CheckpointError, UwmError
 from uwm_core.figures import Figure
 from uwm_core.policy import IMAGINE_STEPS, Policy
@@ -42,6 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="K",
         help=f"network calls per imagined image (default {IMAGINE_STEPS})",
     )
+    parser.add_argument("--fast", default="exact", help="exact, fewer-steps, bf16, or several")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of torch")
     parser.add_argument("--json", action="store_true", help="one JSON object per figure")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
@@ -72,7 +74,10 @@ def _on_store(args: argparse.Namespace) -> tuple[Figure, ...]:
             f"{args.checkpoint} is of another embodiment than {args.store}: {difference[0]}"
         )
     config = EvaluateConfig(
-        windows=args.windows, sample_steps=args.sample_steps, imagine_steps=args.imagine_steps
+        windows=args.windows,
+        sample_steps=args.sample_steps,
+        imagine_steps=args.imagine_steps,
+        fast=fast_kinds(args.fast),
     )
     found = evaluate(checkpoint, source.steps, config)
     if args.sheet:
@@ -89,7 +94,9 @@ def _in_sim(args: argparse.Namespace) -> tuple[Figure, ...]:
     from uwm_core.sim.rollout import RolloutConfig, rollout
     from uwm_core.sim.scene import Scene
 
-    policy = Policy.load(args.checkpoint, sample_steps=args.sample_steps)
+    policy = Policy.load(
+        args.checkpoint, sample_steps=args.sample_steps, fast=fast_kinds(args.fast)
+    )
     config = RolloutConfig(history=policy.window.history, execute=args.execute)
     scene = Scene()
     times_s = []

@@ -11,6 +11,26 @@ import torch
 from torch import Tensor
 
 from uwm_core.diffusion.schedule import EpsilonDDIM, Schedule, Stepper
+from uwm_core.errors import UnknownNameError
+
+FAST: tuple[str, ...] = ("bf16", "fewer-steps")
+"""What may be given up for speed; without any the answer is the exact one."""
+
+QUICK_STEPS = {"flow": 3, "epsilon": 4}
+"""Network calls of "fewer-steps" by objective."""
+
+
+def fast_kinds(text: str) -> tuple[str, ...]:
+    """Kinds of ``FAST`` from words with commas between; none from "" and from "exact".
+
+    Raises:
+        UnknownNameError: One of them is unknown.
+    """
+    kinds = tuple(word.strip() for word in text.split(",") if word.strip() not in ("", "exact"))
+    for kind in kinds:
+        if kind not in FAST:
+            raise UnknownNameError("kind of fast", kind, ("exact", *FAST))
+    return kinds
 
 
 class DpmSolver(EpsilonDDIM):

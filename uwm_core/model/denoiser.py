@@ -69,6 +69,11 @@ class Denoiser(nn.Module):
             for parameter in answer.parameters():
                 nn.init.zeros_(parameter)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the weights, in which tokens and condition must come."""
+        return self.position.dtype
+
     def _modulations(self) -> list[Modulation]:
         return [layer.modulation for layer in (*self.blocks, self.head)]
 

@@ -33,7 +33,8 @@ class TimeEmbedding(nn.Module):
         rates = torch.exp(-math.log(10000) / (half - 1) * steps)
         angles = both[..., None] * rates  # (B, 2, width/2)
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1)  # (B, 2, width)
-        embedded: Tensor = self.mlp(waves.flatten(1))
+        # Angles reach 1000: bfloat16 would not tell one time from the next.
+        embedded: Tensor = self.mlp(waves.flatten(1).to(self.mlp[0].weight.dtype))
         return embedded  # (B, time width)
 
 

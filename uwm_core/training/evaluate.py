@@ -36,6 +36,7 @@ class EvaluateConfig:
         seed: Of the first noises and the shuffled actions.
         sample_steps: Network calls per chunk of actions; None takes the checkpoint's number.
         imagine_steps: Network calls per imagined image; by default what a `Policy` takes.
+        fast: What may be given up for speed, as for a `Policy`.
     """
 
     windows: int = 256
@@ -43,6 +44,7 @@ class EvaluateConfig:
     seed: int = 0
     sample_steps: int | None = None
     imagine_steps: int = IMAGINE_STEPS
+    fast: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.windows < 1 or self.batch < 1:
@@ -116,7 +118,7 @@ def evaluate(
         StoreError: No held-out episode is long enough for a window.
     """
     config = config or EvaluateConfig()
-    model = checkpoint.build()
+    model = checkpoint.build().quicken(*config.fast)
     episodes = held_out(checkpoint, steps)
     window = model.config.window
     # Without the repeated rows at the end: "nothing moves" is too easy a question.

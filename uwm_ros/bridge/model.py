@@ -16,6 +16,8 @@ from uwm_ros.bridge.parameters import Parameters
 if TYPE_CHECKING:
     from uwm_core.policy import Policy
 
+_FAST_HELP = "exact, or what may be given up for speed: fewer-steps, bf16, or both"
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
@@ -26,16 +28,18 @@ class ModelOptions:
         device: Torch device.
         threads: Torch threads; None leaves them alone.
         sample_steps: Sampler steps; None takes the checkpoint's own.
+        fast: What may be given up for speed.
     """
 
     checkpoint: str
     device: str
     threads: int | None
     sample_steps: int | None
+    fast: str = "exact"
 
     @classmethod
     def read(cls, read: Parameters) -> ModelOptions:
-        """Read the four parameters.
+        """Read the parameters.
 
         Raises:
             UwmError: If one is not usable.
@@ -47,6 +51,7 @@ class ModelOptions:
             device=read.text("device", "cpu", "torch device, e.g. cpu or cuda"),
             threads=threads or None,
             sample_steps=steps or None,
+            fast=read.text("fast", "exact", _FAST_HELP),
         )
 
 
@@ -60,6 +65,7 @@ def load_policy(options: ModelOptions) -> Policy:
         CheckpointError: If it is missing or broken.
         UnknownNameError: If there is none of that name.
     """
+    from uwm_core.diffusion.quick import fast_kinds
     from uwm_core.policy import Policy
 
     return Policy.load(
@@ -67,6 +73,7 @@ def load_policy(options: ModelOptions) -> Policy:
         device=options.device,
         threads=options.threads,
         sample_steps=options.sample_steps,
+        fast=fast_kinds(options.fast),
     )
 
 
