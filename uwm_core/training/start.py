@@ -193,8 +193,8 @@ def carry_over(
         A whole state dict on the CPU, and the tensors in it that are not the other's as they were.
 
     Raises:
-        CheckpointError: The models differ in more than views, action, state, rate and the size of
-            stored images.
+        CheckpointError: The models differ in more than views, action, state, rate, the size of
+            stored images and where the VAE lies.
     """
     if what := _differences(_fitted(config, model.config), model.config):
         raise CheckpointError(
@@ -319,12 +319,14 @@ def _state_names(normalizer: Normalizer) -> tuple[str, ...]:
 def _fitted(old: ModelConfig, new: ModelConfig) -> ModelConfig:
     """The old config with all of the new one's that may differ."""
     same_pixels = old.images.seen == new.images.seen
+    codec = dataclasses.replace(old.codec, source=new.codec.source, revision=new.codec.revision)
     return dataclasses.replace(
         old,
         name=new.name,
         views=new.views,
         window=dataclasses.replace(old.window, rate_hz=new.window.rate_hz),
         images=new.images if same_pixels else old.images,
+        codec=codec,
         action_size=new.action_size,
         state_size=new.state_size,
     )

@@ -196,6 +196,24 @@ def test_what_cannot_be_carried_over_is_refused_by_name(tiny_checkpoint: Checkpo
         carry_over(tiny_checkpoint.weights, born(wider), tiny_checkpoint.config, normalizers)
 
 
+def test_where_the_vae_lies_and_how_large_images_are_stored_does_not_matter(
+    tiny_checkpoint: Checkpoint,
+) -> None:
+    config = tiny_checkpoint.config
+    elsewhere = dataclasses.replace(
+        config,
+        name="another",
+        images=dataclasses.replace(config.images, size=(64, 48), resize=config.images.seen),
+        codec=dataclasses.replace(config.codec, source="/here/vae"),
+    )
+    normalizers = (tiny_checkpoint.normalizer, tiny_checkpoint.normalizer)
+    carried_over = carry_over(tiny_checkpoint.weights, born(elsewhere), config, normalizers)
+    assert carried_over[1] == ()
+    wide = dataclasses.replace(config, images=dataclasses.replace(config.images, size=(48, 48)))
+    with pytest.raises(CheckpointError, match="differs in images"):
+        carry_over(tiny_checkpoint.weights, born(wide), config, normalizers)
+
+
 # The run's own choice
 
 
