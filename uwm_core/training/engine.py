@@ -15,15 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from uwm_core.batch import Batch, Losses
 from uwm_core.parts import Part
 from uwm_core.training.config import Compute
-from uwm_core.training.team import Team
+from uwm_core.training.team import Team, whole
 from uwm_core.world_model import WorldModel
 
 
@@ -52,9 +50,7 @@ class Engine:
         if self.sharded:
             _shard(self._forward, model)
         elif team.size > 1:
-            self._forward = DistributedDataParallel(
-                self._forward, gradient_as_bucket_view=True, broadcast_buffers=False
-            )
+            self._forward = DistributedDataParallel(self._forward, gradient_as_bucket_view=True)
 
     def losses(self, batch: Batch, part: Part, generator: torch.Generator, draws: int) -> Losses:
         """What this rank's rows add to the losses of the whole; see `WorldModel.loss`."""
@@ -104,14 +100,13 @@ class _Forward(nn.Module):
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
     """A module's weights on the CPU, put together where the ranks hold pieces: all must call it."""
-    return {
-        name: (value.full_tensor() if isinstance(value, DTensor) else value).detach().cpu()
-        for name, value in model.state_dict().items()
-    }
+    return {name: whole(value).detach().cpu() for name, value in model.state_dict().items()}
 
 
 def _shard(forward: nn.Module, model: WorldModel) -> None:
     """Divide parameters, gradients and moments among the ranks, block by block."""
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
     blocks: Any = model.denoiser.blocks
     for block in blocks:
         # The condition's and the times' parts are asked for before the block itself runs.

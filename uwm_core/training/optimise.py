@@ -21,13 +21,12 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
 from uwm_core.training.journal import Journal
 from uwm_core.training.optim import Ema, learning_rate
 from uwm_core.training.state import Keeper, Learner, keeper_of
-from uwm_core.training.team import ALONE, Team, Together
+from uwm_core.training.team import ALONE, Team, Together, whole
 
 
 class Interrupted(Together):
@@ -202,7 +201,7 @@ class _Steps:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
         values, wait_s = self._gradients(step)
-        norm = _whole(torch.nn.utils.clip_grad_norm_(self._learned, plan.clip_norm))
+        norm = whole(torch.nn.utils.clip_grad_norm_(self._learned, plan.clip_norm))
         figures, stopped, wait_s = self._agree(values, stop.is_set(), wait_s)
         # Written before the weights are: a run that has gone wrong must not save what it became.
         if not torch.isfinite(norm) or not math.isfinite(figures["loss"]):
@@ -241,10 +240,6 @@ class _Steps:
             found = np.where(np.isfinite(found), every[0], found)
         figures = dict(zip(values, found.tolist(), strict=False))
         return figures, bool(every[:, -2].any()), float(every[:, -1].max())
-
-
-def _whole(value: Tensor) -> Tensor:
-    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 @contextmanager

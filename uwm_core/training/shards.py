@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,10 @@ def load_shards(place: Place, path: Path, learner: Learner) -> int:
         note = json.loads((path / "run.json").read_text(encoding="utf-8"))
         place.check(path, note["stamp"])
         tensors = learner.tensors()
-        load(tensors, checkpoint_id=str(path))
+        with warnings.catch_warnings():
+            # That one process goes on alone is what was asked.
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            load(tensors, checkpoint_id=str(path))
     except (OSError, ValueError, KeyError, CheckpointException) as error:
         raise CheckpointError(f"{path} cannot be resumed: {error}") from error
     learner.put(tensors)

@@ -18,11 +18,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from uwm_core.errors import CheckpointError
 from uwm_core.training.optim import Ema
-from uwm_core.training.team import Team
+from uwm_core.training.team import Team, is_piece
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -211,8 +210,14 @@ def _read_header(path: Path) -> dict[str, str]:
 
 def _like(value: Tensor, like: Tensor) -> Tensor:
     """The value on the other's device, and divided among the ranks as the other is."""
-    if isinstance(like, DTensor) and not isinstance(value, DTensor):
-        return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+    if is_piece(like) and not is_piece(value):
+        from torch.distributed.tensor import distribute_tensor
+
+        return distribute_tensor(
+            value.to(like.device),
+            like.device_mesh,  # type: ignore[attr-defined]
+            like.placements,  # type: ignore[attr-defined]
+        )
     return value.to(like.device)
 
 

@@ -88,6 +88,18 @@ ALONE = Team()
 """A process without others, on the CPU."""
 
 
+def is_piece(value: Tensor) -> bool:
+    """Whether a tensor is a rank's piece of one that is divided among the ranks (a DTensor)."""
+    # By its method: the class lives elsewhere in every other version of torch.
+    return hasattr(value, "full_tensor")
+
+
+def whole(value: Tensor) -> Tensor:
+    """The tensor, put together where the ranks hold pieces of it: then all must call this."""
+    found: Tensor = value.full_tensor() if hasattr(value, "full_tensor") else value
+    return found
+
+
 def launched() -> bool:
     """Whether torchrun, or whoever sets the same variables, started this process."""
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
