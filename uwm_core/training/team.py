@@ -45,13 +45,11 @@ class Team:
         rank: Number of this process, from 0; rank 0 alone writes files and bars.
         size: Number of processes.
         device: Where this process computes.
-        local_size: Processes on this machine; they divide its memory and cores.
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=partial(torch.device, "cpu"))
-    local_size: int = 1
 
     @property
     def first(self) -> bool:
@@ -105,13 +103,8 @@ def launched() -> bool:
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
 
 
-def own_rank() -> int:
-    """This process's rank before it has joined; 0 without others."""
-    return int(os.environ["RANK"]) if launched() else 0
-
-
 def local_size() -> int:
-    """Processes of the run on this machine, this one included."""
+    """Processes of the run on this machine, which divide its memory and cores."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if launched() else 1
 
 
@@ -137,7 +130,7 @@ def team(device: Device = "auto") -> Iterator[Team]:
     backend = "cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_TIMEOUT)
     try:
-        yield Team(rank=rank, size=size, device=where, local_size=local_size())
+        yield Team(rank=rank, size=size, device=where)
     except Together:
         raise
     except Exception as error:

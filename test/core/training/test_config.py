@@ -11,7 +11,7 @@ from uwm_core.embodiment import Embodiment
 from uwm_core.errors import SpecError, StoreError, UnknownNameError
 from uwm_core.resources import bundled
 from uwm_core.spec import dump_spec, parse_spec, read_spec
-from uwm_core.training.config import TrainConfig, fit_preset
+from uwm_core.training.config import Compute, TrainConfig, fit_preset
 
 
 @pytest.mark.parametrize("name", sorted(bundled("train", ".yaml")))
@@ -19,6 +19,18 @@ def test_shipped_configs_are_valid_and_fit_the_simulated_arm(name: str) -> None:
     config = read_spec(bundled("train", ".yaml")[name], TrainConfig)
     assert parse_spec(dump_spec(config), TrainConfig) == config
     fit_preset(config.preset, Embodiment.load("fr3_sim"))
+
+
+def test_how_it_is_computed_is_no_part_of_what_is_learned_but_for_its_rounding() -> None:
+    plain = TrainConfig()
+    elsewhere = Compute(device="cuda", parallel="fsdp", accumulate=2, checkpointing=True)
+    moved = dataclasses.replace(plain, compute=elsewhere, workers=3, threads=1)
+    assert moved.what_is_learned == plain.what_is_learned
+    rounded = dataclasses.replace(plain, compute=Compute(precision="bfloat16"))
+    assert rounded.what_is_learned != plain.what_is_learned
+    # Runs that were begun before there was a choice can go on.
+    assert "compute" not in dump_spec(plain)
+    assert parse_spec(dump_spec(moved), TrainConfig) == moved
 
 
 def test_a_typo_is_refused_with_its_line() -> None:
@@ -36,6 +48,9 @@ def test_a_typo_is_refused_with_its_line() -> None:
         ("model: {iterations: 0}", "iterations must be above 0"),
         ("codec: {batch: 0}", "batch must be above 0"),
         ("weights: int8", "weights"),
+        ("compute: {accumulate: 0}", "accumulate must be above 0"),
+        ("compute: {accumulate: 3}", "model.batch 64 cannot be divided into accumulate 3"),
+        ("compute: {precision: float16}", "precision"),
     ],
 )
 def test_impossible_values_are_refused_by_name(text: str, message: str) -> None:

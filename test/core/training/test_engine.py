@@ -6,15 +6,20 @@ The oracle is the whole batch in float32, everything kept.
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from uwm_core.batch import EXPERT, PLAY, VIDEO, Batch
+from uwm_core.data.plan import BatchPlan, Sampling
+from uwm_core.data.windows import cut_windows
 from uwm_core.parts import Part
 from uwm_core.training.codec import cache_latents
 from uwm_core.training.config import Compute, TrainConfig, model_config
@@ -30,8 +35,8 @@ Gradients = dict[str, Tensor]
 @pytest.fixture(scope="module")
 def config(tiny_config: TrainConfig) -> TrainConfig:
     """Batches of 8 with two draws, and shifts of what is observed."""
-    model = dataclasses.replace(tiny_config.model, batch=8, draws=2)
-    return dataclasses.replace(tiny_config, model=model, shift_px=2)
+    model = replace(tiny_config.model, batch=8, draws=2)
+    return replace(tiny_config, model=model, shift_px=2)
 
 
 def fresh(config: TrainConfig, data: Data) -> WorldModel:
@@ -48,7 +53,7 @@ def step_of(
     config: TrainConfig, data: Data, compute: Compute
 ) -> tuple[dict[str, float], Gradients, WorldModel]:
     """Figures and gradients of step 1."""
-    config = dataclasses.replace(config, compute=compute)
+    config = replace(config, compute=compute)
     model = fresh(config, data)
     task = ModelTask(model, data, cache_latents(model, data.steps, quiet=True), config)
     figures: dict[str, float] = {}
@@ -122,6 +127,23 @@ def test_losses_and_gradients_of_uneven_parts_sum_to_those_of_the_whole(
     assert_close(expected, gradients(model), 1e-5)
 
 
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 4), st.integers(0, 9))
+def test_pieces_of_all_ranks_are_the_batch_without_rest(
+    tiny_data: Data, world: int, pieces: int, each: int, number: int
+) -> None:
+    windows = cut_windows(tiny_data.steps.episodes, history=2, chunk=3)
+    asked = Sampling(batch=world * pieces * each, seed=2)
+    whole = BatchPlan(windows, asked).batch(number)
+    found = np.full_like(whole, -1)
+    for rank in range(world):
+        plan = BatchPlan(windows, replace(asked, rank=rank, world=world, pieces=pieces))
+        for piece in range(pieces):
+            own = plan.windows_of(number * pieces + piece)
+            assert len(own) == each
+            found[plan.places(piece)] = own
+    np.testing.assert_array_equal(found, whole)
+
+
 @pytest.mark.parametrize("pieces", [2, 8])
 def test_micro_batches_add_up_to_the_batch(
     config: TrainConfig,
@@ -143,7 +165,7 @@ def test_what_is_computed_twice_gives_the_same_gradient(
         nonlocal calls
         calls += 1
 
-    again = dataclasses.replace(config, compute=Compute(checkpointing=True))
+    again = replace(config, compute=Compute(checkpointing=True))
     model = fresh(again, tiny_data)
     for block in model.denoiser.blocks:
         block.attn.register_forward_pre_hook(count)
@@ -182,7 +204,7 @@ def test_a_compiled_network_takes_the_same_step(
 def test_a_run_in_micro_batches_is_the_run_and_the_diary_says_who_waited(
     config: TrainConfig, tiny_data: Data, tmp_path: Path
 ) -> None:
-    parts = dataclasses.replace(config, compute=Compute(accumulate=4), workers=2)
+    parts = replace(config, compute=Compute(accumulate=4), workers=2)
     for name, asked in (("one", config), ("four", parts)):
         train(asked, tiny_data, tmp_path / name, quiet=True)
     one, four = (read_journal(tmp_path / name, timing=False) for name in ("one", "four"))
