@@ -15,6 +15,7 @@ BENCHES = {
     "drive": "uwm_ros.cli.bench_drive",
     "recorder": "uwm_ros.cli.bench_recorder",
     "policy": "uwm_core.cli.bench_policy",
+    "train": "uwm_core.cli.bench_train",
     "convert": "uwm_core.cli.bench_convert",
     "judge": "uwm_ros.cli.bench_judge",
     "kills": "uwm_core.cli.bench_kills",

@@ -9,7 +9,7 @@ is what ``uwm bench policy`` and ``uwm bench train`` compare with and is used fo
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ class PublishedFormulation:
         x = torch.cat([net.action_in(noisy.action), self._patchified(noisy.next_obs)], dim=1)
         x = torch.cat([x, net.registers.expand(len(x), -1, -1)], dim=1) + net.position
         for block in net.blocks:
-            x = _through(block, x, told)
+            x = _through(cast(Block, block), x, told)
         shift, scale = net.head.modulation.linear(told).chunk(2, dim=-1)
         x = net.head.linear(_modulated(x, shift, scale))
         return Pair(
@@ -78,15 +78,20 @@ class PublishedFormulation:
         return action
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Sum of both losses of a batch of expert samples; its images are encoded here and now.
+        """Sum of both losses of a batch of expert samples.
+
+        Next images are encoded here and now, unless the batch has their latents.
 
         Args:
-            batch: With ``action`` and ``next_images``.
+            batch: With ``action``, and ``next_images`` or ``next_latent``.
             generator: Source of times and noise.
         """
-        assert batch.action is not None and batch.next_images is not None
-        model, size = self._model, len(batch.role)
-        clean = Pair(batch.action, model.encode(batch.next_images))
+        assert batch.action is not None
+        model, size, latent = self._model, len(batch.role), batch.next_latent
+        if latent is None:
+            assert batch.next_images is not None
+            latent = model.encode(batch.next_images)
+        clean = Pair(batch.action, latent)
         condition = model.observe(batch.images, batch.state)
         noise = Pair(*(torch.randn(x.shape, generator=generator) for x in clean))
         everything = torch.ones(size, dtype=torch.bool)
@@ -102,7 +107,8 @@ class PublishedFormulation:
         """(B, V, C, T, h, w) -> (B, patches, E), by the convolution itself."""
         tokens = self._net.next_obs.encoder(latents.flatten(0, 1))  # (B V, E, t, h, w)
         tokens = tokens.flatten(2).transpose(1, 2)
-        return tokens.reshape(len(latents), -1, tokens.shape[-1])
+        found: Tensor = tokens.reshape(len(latents), -1, tokens.shape[-1])
+        return found
 
     def _walk(self, steps: int) -> tuple[Tensor, Any]:
         """Times of the walk and the rule of a step: diffusers' DDIM, or Euler for flow matching."""
@@ -112,7 +118,7 @@ class PublishedFormulation:
             return times, lambda k, answer, noisy: noisy - answer / steps
         from diffusers import DDIMScheduler
 
-        scheduler = DDIMScheduler(
+        scheduler: Any = DDIMScheduler(  # type: ignore[no-untyped-call]
             num_train_timesteps=config.train_steps,
             beta_schedule="squaredcos_cap_v2",
             clip_sample=config.clip_sample,
@@ -135,4 +141,5 @@ def _through(block: Block, x: Tensor, told: Tensor) -> Tensor:
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
     x = x + gate_a[:, None] * block.attn(_modulated(x, shift_a, scale_a))
     hidden = F.gelu(block.fc1(_modulated(x, shift_m, scale_m)))
-    return x + gate_m[:, None] * block.fc2(hidden)
+    found: Tensor = x + gate_m[:, None] * block.fc2(hidden)
+    return found

@@ -75,8 +75,11 @@ class DriveBench:
 
 
 def measure_latency(bench: DriveBench) -> Iterator[Figure]:
-    """Success with latency added to every inference, compensated or not."""
-    none = None
+    """Success with latency added to every inference, compensated or not.
+
+    Observations may be older by what is added, since it is not holding that is measured.
+    """
+    none, known = None, Embodiment.load(bench.embodiment)
     for compensated in (True, False):
         for added_ms in LATENCIES_MS[0 if compensated else 1 :]:
             word = "compensated" if compensated else "not_compensated"
@@ -85,7 +88,9 @@ def measure_latency(bench: DriveBench) -> Iterator[Figure]:
                 "policy": {"inference_delay_s": added_ms / 1e3},
                 "executor": {"compensate_latency": compensated},
             }
-            session = bench.drive(bench.variant(name, parameters=parameters))
+            path = slow_embodiment(known, bench.folder, added_ms / 1e3)
+            variant = bench.variant(name, embodiment=str(path), parameters=parameters)
+            session = bench.drive(variant)
             none = session.success if none is None else none
             yield _versus(f"success_{name}", session.success, "unitless", ("no latency", none))
             yield from _common(name, session)
