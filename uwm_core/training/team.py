@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch import distributed as dist
-from torch.distributed.distributed_c10d import Store
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from uwm_core.errors import UwmError
@@ -126,6 +126,11 @@ def team(device: Device = "auto") -> Iterator[Team]:
         yield Team(device=where)
         return
     store, rank, size = next(rendezvous("env://", timeout=_TIMEOUT))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # torchrun keeps its store when it starts failed processes again, and the addresses in it.
+        # On several machines the agents count restarts differently, so there it is left as it is.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = PrefixStore(f"attempt_{attempt}", store)
     # Small exchanges and sharded states are CPU tensors in any case.
     backend = "cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_TIMEOUT)

@@ -180,10 +180,13 @@ def test_what_is_not_a_number_on_one_rank_is_an_error_on_all(shared: Path) -> No
     assert not list((shared / "ddp_poisoned").glob("state_model*"))
 
 
-def test_a_rank_that_fails_ends_the_run_with_its_error_named(folder: Path) -> None:
-    status, said = ended(torchrun(str(PROGRAM), str(folder), "ddp_failed"))
-    assert status != 0
-    assert "the disk of rank 1 is gone" in said
+def test_a_rank_that_fails_ends_all_with_its_error_named_and_they_can_be_started_again(
+    folder: Path, whole: Path
+) -> None:
+    status, said = ended(torchrun("--max-restarts=1", str(PROGRAM), str(folder), "ddp_failed"))
+    assert status == 0, said
+    assert "OSError: the disk of rank 1 is gone" in said
+    assert_same_run(whole, folder / "ddp_failed")
 
 
 def test_shards_that_were_being_written_are_no_state(tmp_path: Path) -> None:
