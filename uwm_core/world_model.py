@@ -55,7 +55,8 @@ class WorldModel(Pretrained, nn.Module):
 
         Args:
             kinds: Of ``FAST``: "bf16" computes encoder and transformer in bfloat16 (an error of
-                1e-2 of the answer, 1e-1 where the network answers with the noise), "fewer-steps"
+                some hundredths of the answer, 0.1 where the network answers with the noise: the
+                walk adds up what its calls round), "fewer-steps"
                 asks the network 3 times (flow matching) or 4 times (DPM-Solver++), which is judged
                 by the action error and by success.
 

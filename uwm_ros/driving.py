@@ -71,7 +71,7 @@ class PolicyOptions(DriveOptions):
     sample_steps: int = argument(0, "sampler steps per chunk; 0: the checkpoint's own")
     fast: str = argument("exact", "what may be given up for speed: fewer-steps, bf16, or both")
     seed: int = argument(0, "of the sampler's noise; -1: another one every time")
-    join: str = argument("blend", "how chunks are joined: replace, blend or inpaint")
+    join: str = argument("inpaint", "how chunks are joined: replace, blend or inpaint")
     blend_s: float = argument(0.2, "time over which one chunk passes into the next, s")
     compensate_latency: bool = argument(True, "play actions at their due times, drop past ones")
     deadman_button: int = argument(-1, "button of joy that must be held for any motion; -1: none")

@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("uwm_ros.msg")
 
+from builtin_interfaces.msg import Time
+
 from uwm_core.policy import Policy
 from uwm_ros.bridge.chunks import to_chunk
 from uwm_ros.bridge.clock import to_ns
@@ -32,6 +34,7 @@ class Seat:
             verdict="clip",
             verdict_cause="limit",
             speed_scale=1.0,
+            resumed=Time(nanosec=1),  # driven ever since
         )
         publisher = graph.node.create_publisher(SafetyStatus, "executor/safety", 10)
 
@@ -63,7 +66,7 @@ def seat(graph, still_robot, tiny):
 
 
 def test_stages_of_a_chunk_are_stamped_in_their_order_and_a_delay_is_waited_for(seat):
-    seat.add(replan_s=0.1, inference_delay_s=0.15)
+    seat.add(replan_s=0.1, inference_delay_s=0.15, join="blend")
     for message in seat.more_chunks(4):
         captured = to_ns(message.header.stamp)
         received, assembled, inferred = (
@@ -100,7 +103,7 @@ def test_no_two_inferences_at_once_and_each_is_in_time_though_slow(seat):
     seat.status.clear()
     seat.graph.wait(lambda: seat.status, "status")
     status = seat.status[-1]
-    assert status.join == "blend"
+    assert status.join == "inpaint"
     assert status.lead_s > 0.2
     # On a machine so loaded that one is late, it is at least counted.
     assert status.missed >= late

@@ -34,7 +34,8 @@ class TimeEmbedding(nn.Module):
         angles = both[..., None] * rates  # (B, 2, width/2)
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1)  # (B, 2, width)
         # Angles reach 1000: bfloat16 would not tell one time from the next.
-        embedded: Tensor = self.mlp(waves.flatten(1).to(self.mlp[0].weight.dtype))
+        dtype = next(self.mlp.parameters()).dtype
+        embedded: Tensor = self.mlp(waves.flatten(1).to(dtype))
         return embedded  # (B, time width)
 
 

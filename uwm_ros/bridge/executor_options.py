@@ -52,7 +52,7 @@ class ExecutorOptions:
         Raises:
             UwmError: If one is not usable.
         """
-        join = read.text("join", "blend", "how chunks are joined", JOINS)
+        join = read.text("join", "inpaint", "how chunks are joined", JOINS)
         return cls(
             autostart=read.flag("autostart", False, "run as soon as the arm is measured"),
             rate_hz=read.number("rate_hz", 100.0, "rate of the loop", 20.0, 500.0),

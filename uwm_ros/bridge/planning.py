@@ -86,7 +86,7 @@ class PlanOptions:
             task=read.text("task", "", "task sentence"),
             seed=None if seed < 0 else seed,
             join=read.text(
-                "join", "blend", "how chunks are joined; inpaint: given to the sampler", JOINS
+                "join", "inpaint", "how chunks are joined; inpaint: given to the sampler", JOINS
             ),
             mode=read.text(
                 "mode", "policy", "joint: sample the next images too", ("policy", "joint")

@@ -148,16 +148,17 @@ def _judge(chunk: ActionChunk, situation: Situation, rules: Rules) -> Verdict:
     }
     begun_ns = situation.now_ns + situation.lead_ns + rules.smoothing_ns // 2
     counted_ns = situation.pause.counted_ns(chunk.stamp_ns, begun_ns)
-    times = {
-        "counted_ns": counted_ns,
-        "period_ns": round(chunk.period_ns / situation.speed_scale),
-        "begun_ns": begun_ns,
-    }
-    if not rules.arm:
-        return Verdict("pass", values=values, **times)
-    arm = actions[:, [columns[name] for name in rules.targets.columns]]
-    verdict = _arm(dataclasses.replace(chunk, stamp_ns=counted_ns), arm, situation, rules)
-    return dataclasses.replace(verdict, values=values, **times)
+    verdict = Verdict("pass")
+    if rules.arm:
+        arm = actions[:, [columns[name] for name in rules.targets.columns]]
+        verdict = _arm(dataclasses.replace(chunk, stamp_ns=counted_ns), arm, situation, rules)
+    return dataclasses.replace(
+        verdict,
+        values=values,
+        counted_ns=counted_ns,
+        period_ns=round(chunk.period_ns / situation.speed_scale),
+        begun_ns=begun_ns,
+    )
 
 
 def _value(asked: npt.NDArray[np.float64], key: str, rules: Rules) -> npt.NDArray[np.float64]:
