@@ -220,6 +220,7 @@ class Policy:
         Raises:
             ShapeError: Observation or images are not this embodiment's.
         """
+        self.make_ready_for_images()
         latent = self._model.encode(self._images(future, "future"))
         sample = self._model.sample_from(
             self._condition(observation),
@@ -250,6 +251,15 @@ class Policy:
         observation = self.blank_observation()
         for _ in range(2):
             self.act(observation, seed=0)
+
+    def make_ready_for_images(self) -> None:
+        """Read a codec that the checkpoint only names, a VAE; else it is read when first needed.
+
+        Raises:
+            UwmError: diffusers is not installed.
+            CheckpointError: There is no such VAE here or on the hub, or it does not fit.
+        """
+        self._model.codec.make_ready(self._device)
 
     @property
     def _normalizer(self) -> Normalizer:
@@ -292,9 +302,8 @@ class Policy:
         parts = []
         for key, vector in self.embodiment.state.items():
             if key not in observation.state:
-                raise ShapeError(
-                    f"observation has no state {key!r}; it has {sorted(observation.state)}"
-                )
+                known = sorted(observation.state)
+                raise ShapeError(f"observation has no state {key!r}; it has {known}")
             value = observation.state[key]
             check_shape(f"observation {key}", value, f"{self.window.history} {vector.size}")
             if not np.isfinite(value).all():
@@ -327,8 +336,8 @@ class Policy:
     def _future(self, latent: Tensor | None, observation: Observation) -> ImaginedFuture:
         if latent is None:
             raise ShapeError("this mode gives no images")
-        window = self.window
-        ahead = window.chunk + np.arange(window.history)
+        ahead = self.window.chunk + np.arange(self.window.history)
+        self.make_ready_for_images()
         images = self._model.decode(latent)
         return ImaginedFuture(
             stamps_ns=(observation.stamp_ns + ahead * self.period_ns).astype(np.int64),

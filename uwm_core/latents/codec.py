@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from uwm_core.config import CodecConfig
@@ -31,6 +32,14 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, 3, H, W) in [0, 1]."""
+
+    def make_ready(self, device: torch.device) -> None:  # most have nothing to do
+        """Read what is named in a checkpoint and not stored in it, once.
+
+        Raises:
+            UwmError: A package is missing.
+            CheckpointError: There is no such thing, or it does not fit.
+        """
 
     def loss(self, images: Tensor) -> Tensor:
         """Reconstruction loss of (N, 3, H, W) in [0, 1], a scalar; for trainable codecs.

@@ -75,6 +75,11 @@ class VaeCodec(Codec):
         self._held = [vae.eval().requires_grad_(False)]
         return self
 
+    def make_ready(self, device: torch.device) -> None:
+        """Load the config's weights, unless some are held already."""
+        if not self.loaded:
+            self.load().to(device)
+
     @property
     def loaded(self) -> bool:
         """Whether the weights are there."""

@@ -20,7 +20,6 @@ from uwm_core.checkpoint import load_checkpoint
 from uwm_core.data.windows import Rows, Steps
 from uwm_core.errors import CheckpointError
 from uwm_core.latents.codec import Codec
-from uwm_core.latents.vae import VaeCodec
 from uwm_core.model.images import prepare
 from uwm_core.training.optim import seeded
 from uwm_core.training.optimise import Piece
@@ -115,18 +114,6 @@ def rows_of(steps: Steps, episodes: Iterable[int]) -> Rows:
     )
     seen: Rows = rows[steps.validity.images[rows]]
     return seen
-
-
-def load_codec(model: WorldModel) -> None:
-    """Read the weights of a codec that is named and not stored, a VAE: from its folder or the hub.
-
-    Raises:
-        UwmError: diffusers is not installed.
-        CheckpointError: There is no such VAE, or it has another number of channels.
-    """
-    codec = model.codec
-    if isinstance(codec, VaeCodec) and not codec.loaded:
-        codec.load().to(model.denoiser.position.device)
 
 
 @torch.inference_mode()

@@ -119,6 +119,7 @@ def evaluate(
     """
     config = config or EvaluateConfig()
     model = checkpoint.build().quicken(*config.fast)
+    model.codec.make_ready(torch.device("cpu"))
     episodes = held_out(checkpoint, steps)
     window = model.config.window
     # Without the repeated rows at the end: "nothing moves" is too easy a question.

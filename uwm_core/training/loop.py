@@ -31,7 +31,7 @@ from uwm_core.data.windows import ROLES, Steps, Windows, cut_windows
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import SpecError, StoreError
 from uwm_core.spec import dump_spec
-from uwm_core.training.codec import CodecTask, cache_latents, load_codec, take_codec
+from uwm_core.training.codec import CodecTask, cache_latents, take_codec
 from uwm_core.training.config import ModelTraining, TrainConfig, model_config
 from uwm_core.training.engine import whole_weights
 from uwm_core.training.model_task import ModelTask
@@ -202,7 +202,7 @@ def train(
             tqdm.write(str(start))
     else:
         _learn_codec(model, config, data, take_steps)
-    load_codec(model)
+    model.codec.make_ready(model.denoiser.position.device)
     team.take_from_first(model.state_dict())
     latents = cache_latents(model, data.steps, quiet=quiet, team=team)
     task = ModelTask(model, data, latents, config, team)

@@ -31,7 +31,10 @@ class ModelNode(LifecycleNode):
         _label: State of the lifecycle, as it is told.
         _reason: What is wrong, one sentence; empty while all is well.
         _refused: Whether that is why the node could not be configured.
+        imagines: Whether images are wanted of the model, so that a VAE is read at configure.
     """
+
+    imagines = False
 
     def __init__(self, name: str, load: Load, **options: Any) -> None:
         """Read what every such node is told; nothing is loaded before configure.
@@ -64,6 +67,8 @@ class ModelNode(LifecycleNode):
         try:
             self.get_logger().info(f"loading checkpoint {self._model.checkpoint!r}")
             self._policy = ready_policy(self._load, self._model, self._embodiment)
+            if self.imagines:
+                self._policy.make_ready_for_images()
         except Exception as error:  # a lifecycle node answers failure, whatever it was
             expected = isinstance(error, UwmError)
             self._reason = str(error) if expected else f"{type(error).__name__}: {error}"

@@ -42,6 +42,8 @@ _REPORT_S = 1.0
 class ImaginationNode(ModelNode):
     """Imagines; see the module."""
 
+    imagines = True
+
     def __init__(self, load: Load = load_policy, **options: Any) -> None:
         """Read the parameters; nothing is loaded before configure.
 

@@ -16,6 +16,7 @@ import torch
 from uwm_core.checkpoint import load_checkpoint
 from uwm_core.config import CodecConfig
 from uwm_core.errors import CheckpointError
+from uwm_core.policy import Policy
 from uwm_core.training.codec import cache_latents, next_latent
 from uwm_core.training.config import TrainConfig, model_config
 from uwm_core.training.loop import Data, train
@@ -50,6 +51,10 @@ def test_ranks_divide_the_images_without_rest(tiny_config: TrainConfig, tiny_dat
     assert (filled.sum(0) == 1).all()
 
 
+def config_size(data: Data) -> tuple[int, int]:
+    return data.embodiment.cameras["front"].size
+
+
 def test_a_vae_is_read_from_its_folder_and_named_in_the_checkpoint(
     tiny_config: TrainConfig, tiny_data: Data, tmp_path: Path
 ) -> None:
@@ -73,6 +78,14 @@ def test_a_vae_is_read_from_its_folder_and_named_in_the_checkpoint(
     checkpoint = load_checkpoint(train(config, tiny_data, tmp_path / "run", quiet=True))
     assert checkpoint.config.codec == config.latents
     assert not [name for name in checkpoint.weights if name.startswith("codec.")]
+    policy = Policy(checkpoint)
+    seen = policy.blank_observation()
+    images = policy.imagine(seen, policy.act(seen, seed=0), seed=0).images
+    assert {image.shape[1:3] for image in images.values()} == {config_size(tiny_data)}
+    assert policy.infer_actions(seen, images, seed=0).actions.shape == (
+        policy.window.chunk,
+        len(policy.embodiment.action_names),
+    )
     nowhere = dataclasses.replace(config.latents, source=str(tmp_path / "run"))
     with pytest.raises(CheckpointError, match="no VAE at"):
         train(dataclasses.replace(config, latents=nowhere), tiny_data, tmp_path / "no", quiet=True)
