@@ -155,6 +155,18 @@ def test_inpainted_chunk_goes_on_from_the_one_that_plays(seat):
     assert seat.status[-1].join == "inpaint"
 
 
+def test_a_chunk_that_may_be_moving_a_resting_arm_already_is_known_from_its_beginning(seat):
+    """The executor was armed when it last spoke: believed once, then the answer is free again."""
+    seat.safety.state, seat.safety.resumed = "armed", Time()
+    seat.add(join="inpaint", replan_s=0.1)
+    seat.graph.wait(lambda: sum(message.prefix > 0 for message in seat.chunks) > 2, "prefixes")
+    for before, after in itertools.pairwise(list(seat.chunks)):
+        assert not (before.prefix and after.prefix)
+        known = slice(after.prefix)
+        old, new = to_chunk(before).actions[known], to_chunk(after).actions[known]
+        np.testing.assert_allclose(new, old, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "untrue",
     [

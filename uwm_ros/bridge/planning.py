@@ -149,6 +149,7 @@ class Planning:
         self._tick_ns = 0
         self._ranked = not options.realtime
         self._playing: ActionChunk | None = None
+        self._believed = False
         self._safety: SafetyStatus | None = None
         self._closing = threading.Event()
         self._worker: LatestWorker[_Question] = LatestWorker(
@@ -248,9 +249,14 @@ class Planning:
         if self._options.join != "inpaint" or safety is None or playing is None:
             return None
         age_s = (begin_ns - to_ns(safety.header.stamp)) / NS_PER_S
-        driven = (safety.state, safety.driver) == ("running", "policy")
-        followed = driven and safety.verdict_cause in (Cause.NONE.value, Cause.LIMIT.value)
-        if not followed or abs(age_s) > _SAFETY_AGE_S or safety.speed_scale <= 0:
+        followed = safety.verdict_cause in (Cause.NONE.value, Cause.LIMIT.value)
+        driven = safety.state == "running" and followed
+        # A chunk that was just sent may be moving a resting arm already, though nobody has said so
+        # yet. Believed once: if the arm does rest, the next answer is free.
+        self._believed = safety.state == "armed" and not self._believed
+        if not (driven or self._believed) or safety.driver != "policy":
+            return None
+        if abs(age_s) > _SAFETY_AGE_S or safety.speed_scale <= 0:
             return None
         pause = Pause(to_ns(safety.paused), to_ns(safety.resumed))
         certain_ns = begin_ns + round(self.cadence.lead_s * NS_PER_S)
