@@ -57,7 +57,7 @@ class WorldModel(Pretrained, nn.Module):
             kinds: Of ``FAST``: "bf16" computes encoder and transformer in bfloat16 (an error of
                 some hundredths of the answer, 0.1 where the network answers with the noise: the
                 walk adds up what its calls round), "fewer-steps"
-                asks the network 3 times (flow matching) or 4 times (DPM-Solver++), which is judged
+                asks the network twice (flow matching) or 4 times (DPM-Solver++), which is judged
                 by the action error and by success.
 
         Raises:

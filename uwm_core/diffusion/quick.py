@@ -16,7 +16,7 @@ from uwm_core.errors import UnknownNameError
 FAST: tuple[str, ...] = ("bf16", "fewer-steps")
 """What may be given up for speed; without any the answer is the exact one."""
 
-QUICK_STEPS = {"flow": 3, "epsilon": 4}
+QUICK_STEPS = {"flow": 2, "epsilon": 4}
 """Network calls of "fewer-steps" by objective."""
 
 
