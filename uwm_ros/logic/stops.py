@@ -67,6 +67,5 @@ def deeper(distance_m: Floats, decided: int) -> npt.NDArray[np.bool_]:
 def _clear(plan: Plan, now_ns: int, rules: Rules) -> bool:
     """Whether a plan from now on goes nowhere that it may not."""
     assert rules.guard is not None
-    points = plan.points(now_ns)
-    decided = int(np.searchsorted(points.times_ns, now_ns + plan.smoothing_ns // 2, "right"))
-    return not deeper(rules.guard.clearance(points.positions).distance_m, max(decided, 1)).any()
+    room = rules.guard.clearance(plan.points(now_ns).positions)
+    return not deeper(room.distance_m, 1).any()
