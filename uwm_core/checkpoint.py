@@ -262,13 +262,12 @@ def _check_sizes(
     path: Path | str, config: ModelConfig, embodiment: Embodiment, normalizer: Normalizer
 ) -> None:
     """Refuse a folder whose files do not belong together."""
-    state_names = normalizer.state.names if normalizer.state is not None else ()
     wanted_state = embodiment.state_names if config.state_size else ()
     pairs: tuple[tuple[str, object, object], ...] = (
         ("views", config.views, embodiment.camera_names),
         ("actions", normalizer.action.names, embodiment.action_names),
         ("action size", config.action_size, embodiment.action_size),
-        ("state", state_names, wanted_state),
+        ("state", normalizer.state_names, wanted_state),
         ("rate_hz", config.window.rate_hz, embodiment.rate_hz),
     )
     for what, one, other in pairs:

@@ -8,7 +8,7 @@ be called from any one thread at a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,7 @@ class Policy:
             "fewer-steps".
         imagine_steps: Network calls per imagined image. One call gives the mean of what may come,
             which is nearer to what does come than any sample of it, and the quickest.
-        fast: Kinds of `FAST`: what may be given up for speed.
+        fast: What may be given up for speed, as `WorldModel.quicken` takes it.
 
     Raises:
         CheckpointError: The weights are not the model's.
@@ -60,7 +60,7 @@ class Policy:
         threads: int | None = None,
         sample_steps: int | None = None,
         imagine_steps: int = IMAGINE_STEPS,
-        fast: Sequence[str] = (),
+        fast: str = "exact",
     ) -> None:
         for name, steps in (("sample_steps", sample_steps), ("imagine_steps", imagine_steps)):
             if steps is not None and steps < 1:
@@ -70,7 +70,7 @@ class Policy:
         self.checkpoint = checkpoint
         self.imagine_steps = imagine_steps
         self._device = torch.device(device)
-        self._model = checkpoint.build(device).quicken(*fast)
+        self._model = checkpoint.build(device).quicken(fast)
         self.sample_steps = sample_steps or self._model.sample_steps
 
     @classmethod
@@ -80,7 +80,7 @@ class Policy:
         device: str = "cpu",
         threads: int | None = None,
         sample_steps: int | None = None,
-        fast: Sequence[str] = (),
+        fast: str = "exact",
     ) -> Policy:
         """Read a checkpoint folder, bundled name or hub id; the rest as for the class.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from uwm_core.data.interop.source import Layout
 from uwm_core.data.normalize import MIN_HALF_RANGE, Affine, Normalizer
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import CheckpointError, UwmError
+from uwm_core.latents.vae import sdxl_vae
 from uwm_core.published import sort_out
 from uwm_core.published_file import PublishedFile, Scaling, StoredTensor, read_published
 from uwm_core.published_sizes import Asked, Sizes, config_of, missing, would_help
@@ -37,16 +37,6 @@ _ACTIONS = {
     )
 }
 _SCALING = ("shift", "scale")
-# diffusers' AutoencoderKL as SDXL has it.
-_SDXL: Mapping[str, Any] = {
-    "block_out_channels": (128, 256, 512, 512),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "sample_size": 1024,
-    "force_upcast": True,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +267,7 @@ def _vae_notes(tensors: Mapping[str, StoredTensor], *, written: bool) -> list[st
     what = "written beside the checkpoint" if written else "left out"
     try:
         with torch.device("meta"):
-            known = {name: value.shape for name, value in _sdxl().state_dict().items()}
+            known = {name: value.shape for name, value in sdxl_vae().state_dict().items()}
     except UwmError:
         return [f"its VAE was {what}; it was not compared with SDXL's, as diffusers is missing"]
     found = {name: torch.Size(tensor.shape) for name, tensor in tensors.items()}
@@ -290,14 +280,6 @@ def _vae_notes(tensors: Mapping[str, StoredTensor], *, written: bool) -> list[st
     ]
 
 
-def _sdxl() -> Any:
-    try:
-        from diffusers import AutoencoderKL
-    except ImportError as error:
-        raise UwmError("the VAE needs diffusers: pip install 'uwm_ros[vae]'") from error
-    return AutoencoderKL(**_SDXL)  # type: ignore[no-untyped-call]
-
-
 def write_vae(tensors: Mapping[str, StoredTensor], folder: Path, codec: CodecConfig) -> None:
     """Write a published file's VAE as a folder that `VaeCodec.load` reads without a network.
 
@@ -306,7 +288,7 @@ def write_vae(tensors: Mapping[str, StoredTensor], folder: Path, codec: CodecCon
         UwmError: diffusers is not installed.
     """
     with torch.device("meta"):
-        vae = _sdxl()
+        vae = sdxl_vae()
     known = {name: tuple(value.shape) for name, value in vae.state_dict().items()}
     compare_shapes("its VAE", known, {name: tensor.shape for name, tensor in tensors.items()})
     weights = {name: tensor.read() for name, tensor in tensors.items()}

@@ -50,20 +50,20 @@ class WorldModel(Pretrained, nn.Module):
         self.sample_steps = config.diffusion.sample_steps
         self._walked = self.schedule
 
-    def quicken(self, *kinds: str) -> WorldModel:
+    def quicken(self, fast: str = "exact") -> WorldModel:
         """Sample quicker from now on, at a stated price; not for training.
 
         Args:
-            kinds: Of ``FAST``: "bf16" computes encoder and transformer in bfloat16 (an error of
-                some hundredths of the answer, 0.1 where the network answers with the noise: the
-                walk adds up what its calls round), "fewer-steps"
-                asks the network twice (flow matching) or 4 times (DPM-Solver++), which is judged
-                by the action error and by success.
+            fast: "exact", or words of ``FAST`` with commas between. "bf16" computes encoder and
+                transformer in bfloat16 (an error of some hundredths of the answer, 0.1 where the
+                network answers with the noise: the walk adds up what its calls round);
+                "fewer-steps" asks the network twice (flow matching) or 4 times (DPM-Solver++),
+                which is judged by the action error and by success.
 
         Raises:
             UnknownNameError: There is no such kind.
         """
-        kinds = fast_kinds(",".join(kinds))
+        kinds = fast_kinds(fast)
         if "bf16" in kinds:
             self.observer.bfloat16()
             self.denoiser.bfloat16()

@@ -103,10 +103,10 @@ def test_nothing_is_given_up_unasked(config):
 
 def test_a_policy_takes_the_same_words(tiny_checkpoint):
     exact = Policy(tiny_checkpoint)
-    quick = Policy(tiny_checkpoint, fast=("fewer-steps", "bf16"))
+    quick = Policy(tiny_checkpoint, fast="fewer-steps, bf16")
     objective = tiny_checkpoint.config.diffusion.objective
     assert quick.sample_steps == min(exact.sample_steps, QUICK_STEPS[objective])
-    assert Policy(tiny_checkpoint, fast=("fewer-steps",), sample_steps=5).sample_steps == 5
+    assert Policy(tiny_checkpoint, fast="fewer-steps", sample_steps=5).sample_steps == 5
     chunk = quick.act(quick.blank_observation(), seed=0)
     assert np.isfinite(chunk.actions).all()
     assert quick.imagine(quick.blank_observation(), chunk, seed=0).images

@@ -9,19 +9,18 @@ first noise and process, by turns; and says how far our answer is from its.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from uwm_core.diffusion.modes import Pair
 from uwm_core.figures import Figure
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from uwm_core.diffusion.modes import Pair
-    from uwm_core.policy import Policy
     from uwm_core.world_model import WorldModel
 
 _WARM_UP = 2
@@ -54,14 +53,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _alone(args: argparse.Namespace) -> Iterator[Figure]:
     """What a policy's two calls take, records and normaliser included."""
-    from uwm_core.diffusion.quick import fast_kinds
+    from uwm_core.cli.bench_by_turns import by_turns_s
     from uwm_core.policy import Policy
 
-    policy: Policy = Policy.load(
-        args.checkpoint,
-        device=args.device,
-        sample_steps=args.steps,
-        fast=fast_kinds(args.fast),
+    policy = Policy.load(
+        args.checkpoint, device=args.device, sample_steps=args.steps, fast=args.fast
     )
     policy.warm_up()
     observation = policy.blank_observation()
@@ -70,7 +66,7 @@ def _alone(args: argparse.Namespace) -> Iterator[Figure]:
         "act": lambda: policy.act(observation, seed=0),
         "imagine": lambda: policy.imagine(observation, chunk, seed=0),
     }
-    for name, times_s in _by_turns_s(calls, args.runs).items():
+    for name, times_s in by_turns_s(calls, args.runs, _WARM_UP).items():
         for share in _SHARES:
             yield _figure(f"{name}_p{share}", float(np.percentile(times_s, share)), "s")
 
@@ -80,6 +76,7 @@ def _against(args: argparse.Namespace) -> Iterator[Figure]:
     import torch
 
     from uwm_core.checkpoint import load_checkpoint
+    from uwm_core.cli.bench_by_turns import by_turns_s
     from uwm_core.cli.published_model import PublishedFormulation
     from uwm_core.diffusion.quick import fast_kinds
 
@@ -89,9 +86,8 @@ def _against(args: argparse.Namespace) -> Iterator[Figure]:
     published = PublishedFormulation(exact)
     steps = args.steps or exact.sample_steps
     kinds = fast_kinds(args.fast)
-    ours = _copied(exact, args.device).quicken(*kinds) if "bf16" in kinds else exact
-    if ours is exact:
-        ours.quicken(*kinds)
+    # Only other number types need other weights.
+    ours = (copy.deepcopy(exact) if "bf16" in kinds else exact).quicken(args.fast)
 
     def answer() -> Tensor:
         sample = ours.sample(
@@ -112,7 +108,8 @@ def _against(args: argparse.Namespace) -> Iterator[Figure]:
     error = ((found - wanted).square().mean() / wanted.square().mean()).sqrt()
     name = args.preset or args.checkpoint
     label = f"{name}_{args.fast.replace(',', '_')}_{args.threads}_threads"
-    times_s = _by_turns_s({"ours": answer, "published": peer}, args.runs, args.device)
+    calls = {"ours": answer, "published": peer}
+    times_s = by_turns_s(calls, args.runs, _WARM_UP, args.device)
     for share in _SHARES:
         mine, theirs = (float(np.percentile(times_s[who], share)) for who in times_s)
         yield _figure(f"chunk_p{share}_{label}", mine, "s", ("published formulation", theirs))
@@ -140,52 +137,23 @@ def _random(name: str) -> WorldModel:
     return model
 
 
-def _copied(model: WorldModel, device: str) -> WorldModel:
-    from uwm_core.world_model import WorldModel as Made
-
-    copy = Made(model.config).eval()
-    copy.load_state_dict(model.state_dict())
-    return copy.to(device)
-
-
 def _question(
     model: WorldModel, device: str
 ) -> tuple[dict[str, Tensor], Tensor | None, Pair[Tensor]]:
     """An observation of one sample, and first noises."""
     import torch
 
-    from uwm_core.diffusion.modes import Pair as Both
+    from uwm_core.cli.bench_by_turns import random_action, random_observation
 
-    config = model.config
-    generator = torch.Generator().manual_seed(0)
-    shape = (1, config.window.history, *config.images.size, 3)
-    images = {
-        view: torch.randint(256, shape, generator=generator, dtype=torch.uint8).to(device)
-        for view in config.views
-    }
-    state = torch.randn(1, config.window.history, config.state_size, generator=generator)
-    action = torch.randn(1, config.window.chunk, config.action_size, generator=generator)
+    config, generator = model.config, torch.Generator().manual_seed(0)
+    images, state = random_observation(config, 1, generator)
+    action = random_action(config, 1, generator)
     latent = torch.randn(1, len(config.views), *config.latent_shape, generator=generator)
-    start = Both(action.to(device), latent.to(device))
-    return images, state.to(device) if config.state_size else None, start
-
-
-def _by_turns_s(
-    calls: Mapping[str, Callable[[], object]], runs: int, device: str = "cpu"
-) -> dict[str, list[float]]:
-    """Times of calls that take turns, so that a busy moment of the machine meets all of them."""
-    import torch
-
-    times_s: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(_WARM_UP + runs):
-        for name, call in calls.items():
-            begin_s = time.perf_counter()
-            call()
-            if device.startswith("cuda"):
-                torch.cuda.synchronize(device)
-            if turn >= _WARM_UP:
-                times_s[name].append(time.perf_counter() - begin_s)
-    return times_s
+    return (
+        {view: image.to(device) for view, image in images.items()},
+        state if state is None else state.to(device),
+        Pair(action.to(device), latent.to(device)),
+    )
 
 
 def _figure(metric: str, value: float, unit: str, peer: tuple[str, float] | None = None) -> Figure:

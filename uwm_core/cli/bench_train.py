@@ -10,13 +10,12 @@ formulation the latents too, so that it shows what else is different.
 from __future__ import annotations
 
 import argparse
-import time
+import dataclasses
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uwm_core.errors import UwmError
 from uwm_core.figures import Figure
 
 if TYPE_CHECKING:
@@ -47,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
 def _figures(args: argparse.Namespace) -> Iterator[Figure]:
     import torch  # slow to import, --help should not wait for it
 
+    from uwm_core.cli.bench_by_turns import by_turns_s
     from uwm_core.cli.published_model import PublishedFormulation
+    from uwm_core.latents.vae import VaeCodec, sdxl_vae
     from uwm_core.presets import preset
     from uwm_core.world_model import WorldModel
 
@@ -55,8 +56,8 @@ def _figures(args: argparse.Namespace) -> Iterator[Figure]:
     torch.manual_seed(0)
     config = preset(args.preset)
     model = WorldModel(config).train()
-    if config.codec.kind == "vae":
-        _give_vae(model)
+    if isinstance(model.codec, VaeCodec):
+        model.codec.hold(sdxl_vae())  # random weights take the same time
     model.codec.requires_grad_(False)
     batch = _batch(model, args.batch)
     latents = _with_latents(model, batch)
@@ -67,13 +68,7 @@ def _figures(args: argparse.Namespace) -> Iterator[Figure]:
         "published": _step(model, lambda: published.loss(batch, generator), fused=False),
         "published_cached": _step(model, lambda: published.loss(latents, generator), fused=False),
     }
-    times_s: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(_WARM_UP + args.runs):
-        for name, step in steps.items():
-            begin_s = time.perf_counter()
-            step()
-            if turn >= _WARM_UP:
-                times_s[name].append(time.perf_counter() - begin_s)
+    times_s = by_turns_s(steps, args.runs, _WARM_UP)
     mine, theirs, cached = (float(np.median(times_s[name])) for name in times_s)
     label = f"{args.preset}_batch_{args.batch}_{args.threads}_threads"
     yield _figure(f"step_p50_{label}", mine, "published formulation", theirs)
@@ -95,52 +90,26 @@ def _step(model: WorldModel, loss: Callable[[], Tensor], *, fused: bool) -> Call
     return step
 
 
-def _give_vae(model: WorldModel) -> None:
-    """A VAE of SDXL's shape with random weights: its time is that of the real one."""
-    try:
-        from diffusers import AutoencoderKL
-    except ImportError as error:
-        raise UwmError("the published step needs diffusers: pip install 'uwm_ros[vae]'") from error
-    vae: Any = AutoencoderKL(  # type: ignore[no-untyped-call]
-        block_out_channels=(128, 256, 512, 512),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=model.config.codec.channels,
-    )
-    holder: Any = model.codec
-    holder.hold(vae)
-
-
 def _batch(model: WorldModel, size: int) -> Batch:
     """Random expert samples with next images."""
     import torch
 
     from uwm_core.batch import EXPERT, Batch
+    from uwm_core.cli.bench_by_turns import random_action, random_observation
 
     config, generator = model.config, torch.Generator().manual_seed(0)
-    shape = (size, config.window.history, *config.images.size, 3)
-
-    def pictures() -> dict[str, Tensor]:
-        return {
-            view: torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-            for view in config.views
-        }
-
-    state = torch.randn(size, config.window.history, config.state_size, generator=generator)
+    images, state = random_observation(config, size, generator)
     return Batch(
-        images=pictures(),
-        next_images=pictures(),
-        state=state if config.state_size else None,
-        action=torch.randn(size, config.window.chunk, config.action_size, generator=generator),
+        images=images,
+        next_images=random_observation(config, size, generator)[0],
+        state=state,
+        action=random_action(config, size, generator),
         role=torch.full((size,), EXPERT),
     )
 
 
 def _with_latents(model: WorldModel, batch: Batch) -> Batch:
     """The same samples as a run reads them: with latents that were encoded before."""
-    import dataclasses
-
     assert batch.next_images is not None
     return dataclasses.replace(batch, next_latent=model.encode(batch.next_images))
 

@@ -14,7 +14,6 @@ from tqdm import tqdm
 from uwm_core.checkpoint import load_checkpoint
 from uwm_core.data.mixture import Source
 from uwm_core.data.store import Store
-from uwm_core.diffusion.quick import fast_kinds
 from uwm_core.errors import CheckpointError, UwmError
 from uwm_core.figures import Figure
 from uwm_core.policy import IMAGINE_STEPS, Policy
@@ -77,7 +76,7 @@ def _on_store(args: argparse.Namespace) -> tuple[Figure, ...]:
         windows=args.windows,
         sample_steps=args.sample_steps,
         imagine_steps=args.imagine_steps,
-        fast=fast_kinds(args.fast),
+        fast=args.fast,
     )
     found = evaluate(checkpoint, source.steps, config)
     if args.sheet:
@@ -94,9 +93,7 @@ def _in_sim(args: argparse.Namespace) -> tuple[Figure, ...]:
     from uwm_core.sim.rollout import RolloutConfig, rollout
     from uwm_core.sim.scene import Scene
 
-    policy = Policy.load(
-        args.checkpoint, sample_steps=args.sample_steps, fast=fast_kinds(args.fast)
-    )
+    policy = Policy.load(args.checkpoint, sample_steps=args.sample_steps, fast=args.fast)
     config = RolloutConfig(history=policy.window.history, execute=args.execute)
     scene = Scene()
     times_s = []

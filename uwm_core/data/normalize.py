@@ -155,6 +155,11 @@ class Normalizer:
         state = column_stats("state", steps.state, steps.episodes, known, real.state)
         return cls(fitted, Affine(tuple(state_names), state.low, state.high))
 
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """(S,) column names; empty for a model without state."""
+        return self.state.names if self.state is not None else ()
+
     def dumps(self) -> str:
         """JSON text of the whole."""
         value = {

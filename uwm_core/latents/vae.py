@@ -112,3 +112,24 @@ class VaeCodec(Codec):
         unscaled = latents * (self.config.divisor / self.config.scaling)
         image: Tensor = self._vae().decode(unscaled).sample
         return ((image + 1) / 2).clamp(0, 1)
+
+
+def sdxl_vae() -> Any:
+    """Diffusers' AutoencoderKL of SDXL's sizes, with random weights.
+
+    Raises:
+        UwmError: diffusers is not installed.
+    """
+    try:
+        from diffusers import AutoencoderKL
+    except ImportError as error:
+        raise UwmError("the VAE needs diffusers: pip install 'uwm_ros[vae]'") from error
+    return AutoencoderKL(  # type: ignore[no-untyped-call]
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=4,
+        sample_size=1024,
+        force_upcast=True,
+    )

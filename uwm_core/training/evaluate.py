@@ -44,7 +44,7 @@ class EvaluateConfig:
     seed: int = 0
     sample_steps: int | None = None
     imagine_steps: int = IMAGINE_STEPS
-    fast: tuple[str, ...] = ()
+    fast: str = "exact"
 
     def __post_init__(self) -> None:
         if self.windows < 1 or self.batch < 1:
@@ -118,7 +118,7 @@ def evaluate(
         StoreError: No held-out episode is long enough for a window.
     """
     config = config or EvaluateConfig()
-    model = checkpoint.build().quicken(*config.fast)
+    model = checkpoint.build().quicken(config.fast)
     model.codec.make_ready(torch.device("cpu"))
     episodes = held_out(checkpoint, steps)
     window = model.config.window

@@ -134,7 +134,7 @@ def take_weights(
     names = (
         (checkpoint.config.views, model.config.views),
         (checkpoint.normalizer.action.names, normalizer.action.names),
-        (_state_names(checkpoint.normalizer), _state_names(normalizer)),
+        (checkpoint.normalizer.state_names, normalizer.state_names),
     )
     return Start(
         checkpoint=checkpoint.name,
@@ -161,7 +161,7 @@ def _normalizer(
         return fitted
     for what, mine, theirs in (
         ("actions", kept.action.names, fitted.action.names),
-        ("state", _state_names(kept), _state_names(fitted)),
+        ("state", kept.state_names, fitted.state_names),
     ):
         if mine != theirs:
             raise CheckpointError(
@@ -249,7 +249,11 @@ class _Origins:
         cls, old: ModelConfig, new: ModelConfig, normalizers: tuple[Normalizer, Normalizer]
     ) -> _Origins:
         views = _origin(old.views, new.views)
-        state = _origin(*map(_state_names, normalizers)) if new.state_size else []
+        state = (
+            _origin(*(normalizer.state_names for normalizer in normalizers))
+            if new.state_size
+            else []
+        )
         return cls(
             views=views,
             action=_origin(*(normalizer.action.names for normalizer in normalizers)),
@@ -310,10 +314,6 @@ def _condition(old: ModelConfig, new: ModelConfig, views: Origin, state: Origin)
     ]
     last = old.condition_size
     return [*features, *states, *range(last, last + new.time_width)]
-
-
-def _state_names(normalizer: Normalizer) -> tuple[str, ...]:
-    return normalizer.state.names if normalizer.state is not None else ()
 
 
 def _fitted(old: ModelConfig, new: ModelConfig) -> ModelConfig:

@@ -51,10 +51,11 @@ class Learner:
             moments = self.optimizer.state[parameter]
             for key in _MOMENTS:
                 value = moments.get(key)
-                if value is None:
-                    one = key == "step"
-                    value = torch.zeros((), device=parameter.device) if one else None
-                found[f"{key}.{name}"] = torch.zeros_like(parameter) if value is None else value
+                if value is None and key == "step":
+                    value = torch.zeros((), device=parameter.device)
+                elif value is None:
+                    value = torch.zeros_like(parameter)
+                found[f"{key}.{name}"] = value
         return {name: value.detach() for name, value in found.items()}
 
     def put(self, tensors: dict[str, Tensor]) -> None:

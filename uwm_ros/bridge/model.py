@@ -65,7 +65,6 @@ def load_policy(options: ModelOptions) -> Policy:
         CheckpointError: If it is missing or broken.
         UnknownNameError: If there is none of that name.
     """
-    from uwm_core.diffusion.quick import fast_kinds
     from uwm_core.policy import Policy
 
     return Policy.load(
@@ -73,7 +72,7 @@ def load_policy(options: ModelOptions) -> Policy:
         device=options.device,
         threads=options.threads,
         sample_steps=options.sample_steps,
-        fast=fast_kinds(options.fast),
+        fast=options.fast,
     )
 
 
