@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from uwm_core.checkpoint import Checkpoint
+from uwm_core.data.store import EpisodeRecord, StoreWriter
 from uwm_core.data.windows import EpisodeSpan, Steps
 from uwm_core.embodiment import Embodiment
+from uwm_core.records import Step
 from uwm_core.training.config import CodecTraining, ModelTraining, TrainConfig, fit_preset
 from uwm_core.training.loop import Data
 from uwm_core.world_model import WorldModel
@@ -54,6 +57,46 @@ def tiny_steps(tiny_embodiment: Embodiment) -> Steps:
         action=action,
         episodes=tuple(episodes),
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_store(
+    tiny_steps: Steps, tiny_embodiment: Embodiment, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same episodes as a store on the disk; only to be read."""
+    path = tmp_path_factory.mktemp("stores") / "tiny.zarr"
+    with StoreWriter(path, tiny_embodiment) as writer:
+        for span in tiny_steps.episodes:
+            for row in range(span.start, span.stop):
+                state, action = tiny_steps.state[row], tiny_steps.action[row]
+                writer.add(
+                    Step(
+                        stamp_ns=row * tiny_embodiment.period_ns,
+                        images={name: image[row] for name, image in tiny_steps.images.items()},
+                        state={"joint_pos": state[:7], "gripper_width": state[7:]},
+                        action={"joint_target": action[:7], "gripper_width": action[7:]},
+                    )
+                )
+            writer.end_episode(EpisodeRecord(task=span.task, role=span.role))
+        writer.commit()
+    return path
+
+
+@pytest.fixture(scope="session")
+def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny VAE as diffusers writes it: 4 channels, 2 px per latent cell."""
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("vae")
+    diffusers.AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=16,
+    ).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

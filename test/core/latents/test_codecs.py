@@ -59,27 +59,14 @@ def test_patch_codec_refuses_to_be_trained():
 
 
 @pytest.fixture(scope="module")
-def vae_folder(tmp_path_factory):
-    diffusers = pytest.importorskip("diffusers")
-    torch.manual_seed(0)
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=16,
-    )
-    folder = tmp_path_factory.mktemp("vae")
-    vae.save_pretrained(folder)
-    return folder, vae.eval()
+def vae(vae_folder):
+    return pytest.importorskip("diffusers").AutoencoderKL.from_pretrained(vae_folder).eval()
 
 
-def test_vae_is_loaded_from_a_folder_and_stays_out_of_the_state_dict(vae_folder):
-    folder, vae = vae_folder
+def test_vae_is_loaded_from_a_folder_and_stays_out_of_the_state_dict(vae_folder, vae):
     codec = make_codec(CodecConfig(kind="vae", channels=4, factor=2))
     assert not codec.loaded
-    codec.load(folder)
+    codec.load(vae_folder)
     assert codec.loaded
     assert not codec.state_dict() and not list(codec.parameters())
     images = torch.rand(2, 3, 16, 16)
@@ -91,7 +78,7 @@ def test_vae_is_loaded_from_a_folder_and_stays_out_of_the_state_dict(vae_folder)
 
 
 def test_vae_follows_its_model_to_another_type(vae_folder):
-    codec = make_codec(CodecConfig(kind="vae", channels=4, factor=2)).load(vae_folder[0])
+    codec = make_codec(CodecConfig(kind="vae", channels=4, factor=2)).load(vae_folder)
     latents = codec.double().encode(torch.rand(1, 3, 16, 16, dtype=torch.float64))
     assert latents.dtype == torch.float64
 
@@ -110,4 +97,4 @@ def test_vae_that_is_not_there_is_named(tmp_path):
 
 def test_vae_of_another_size_is_refused(vae_folder):
     with pytest.raises(CheckpointError, match="4 latent channels, the model's config 8"):
-        make_codec(CodecConfig(kind="vae", channels=8, factor=2)).load(vae_folder[0])
+        make_codec(CodecConfig(kind="vae", channels=8, factor=2)).load(vae_folder)

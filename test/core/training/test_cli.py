@@ -10,42 +10,20 @@ import numpy as np
 import pytest
 
 from uwm_core.cli.main import main
-from uwm_core.data.store import EpisodeRecord, StoreWriter
 from uwm_core.data.windows import Steps
 from uwm_core.embodiment import Embodiment
 from uwm_core.policy import Policy
-from uwm_core.records import Step
 from uwm_core.spec import dump_spec
 from uwm_core.training.config import TrainConfig
 
 
 @pytest.fixture(scope="module")
-def store(
-    tiny_steps: Steps, tiny_embodiment: Embodiment, tmp_path_factory: pytest.TempPathFactory
+def run(
+    tiny_store: Path, tiny_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    path = tmp_path_factory.mktemp("stores") / "tiny.zarr"
-    with StoreWriter(path, tiny_embodiment) as writer:
-        for span in tiny_steps.episodes:
-            for row in range(span.start, span.stop):
-                state, action = tiny_steps.state[row], tiny_steps.action[row]
-                writer.add(
-                    Step(
-                        stamp_ns=row * tiny_embodiment.period_ns,
-                        images={name: image[row] for name, image in tiny_steps.images.items()},
-                        state={"joint_pos": state[:7], "gripper_width": state[7:]},
-                        action={"joint_target": action[:7], "gripper_width": action[7:]},
-                    )
-                )
-            writer.end_episode(EpisodeRecord(task=span.task, role=span.role))
-        writer.commit()
-    return path
-
-
-@pytest.fixture(scope="module")
-def run(store: Path, tiny_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
     (out / "tiny.yaml").write_text(dump_spec(tiny_config))
-    words = ["train", str(out / "tiny.yaml"), "--store", str(store), "-o", str(out), "-q"]
+    words = ["train", str(out / "tiny.yaml"), "--store", str(tiny_store), "-o", str(out), "-q"]
     assert main(words) == 0
     return out
 
@@ -57,11 +35,11 @@ def test_train_makes_a_checkpoint_that_drives(run: Path, tiny_embodiment: Embodi
     assert policy.checkpoint.training["data"]["store"] == "tiny.zarr"
 
 
-def test_steps_of_a_store_are_what_was_written(store: Path, tiny_steps: Steps) -> None:
+def test_steps_of_a_store_are_what_was_written(tiny_store: Path, tiny_steps: Steps) -> None:
     from uwm_core.data.store import Store
 
     for memory_bytes in (1 << 30, 0):
-        read = Steps.of_store(Store.open(store), memory_bytes=memory_bytes)
+        read = Steps.of_store(Store.open(tiny_store), memory_bytes=memory_bytes)
         np.testing.assert_array_equal(read.action, tiny_steps.action)
         np.testing.assert_array_equal(read.state, tiny_steps.state)
         assert read.episodes == tiny_steps.episodes
@@ -71,10 +49,10 @@ def test_steps_of_a_store_are_what_was_written(store: Path, tiny_steps: Steps) -
 
 
 def test_evaluate_prints_one_object_per_figure_and_draws(
-    run: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sheet = tmp_path / "sheet.png"
-    words = ["evaluate", str(run / "checkpoint"), "--store", str(store), "--windows", "3"]
+    words = ["evaluate", str(run / "checkpoint"), "--store", str(tiny_store), "--windows", "3"]
     assert main([*words, "--sample-steps", "1", "--sheet", str(sheet), "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {line["bench"] for line in lines} == {"evaluate_expert", "evaluate_play"}
@@ -93,12 +71,12 @@ def test_evaluate_prints_one_object_per_figure_and_draws(
 )
 def test_mistakes_are_one_line_and_exit_2(
     run: Path,
-    store: Path,
+    tiny_store: Path,
     words: list[str],
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = [word.replace("RUN", str(run)).replace("STORE", str(store)) for word in words]
+    words = [word.replace("RUN", str(run)).replace("STORE", str(tiny_store)) for word in words]
     assert main(words) == 2
     error = capsys.readouterr().err
     assert message in error

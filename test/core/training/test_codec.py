@@ -56,22 +56,12 @@ def config_size(data: Data) -> tuple[int, int]:
 
 
 def test_a_vae_is_read_from_its_folder_and_named_in_the_checkpoint(
-    tiny_config: TrainConfig, tiny_data: Data, tmp_path: Path
+    tiny_config: TrainConfig, tiny_data: Data, vae_folder: Path, tmp_path: Path
 ) -> None:
-    diffusers = pytest.importorskip("diffusers")
-    torch.manual_seed(0)
-    diffusers.AutoencoderKL(
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=16,
-    ).save_pretrained(tmp_path / "vae")
     side = tiny_data.embodiment.cameras["front"].size[0] // 2
     config = dataclasses.replace(
         tiny_config,
-        latents=CodecConfig(kind="vae", factor=2, source=str(tmp_path / "vae")),
+        latents=CodecConfig(kind="vae", factor=2, source=str(vae_folder)),
         patch=(1, side, side),
         model=dataclasses.replace(tiny_config.model, iterations=1),
     )

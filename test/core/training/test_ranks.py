@@ -21,11 +21,8 @@ import torch
 
 from uwm_core.checkpoint import load_checkpoint
 from uwm_core.data.mixture import Source, mix
-from uwm_core.data.store import EpisodeRecord, Store, StoreWriter
-from uwm_core.data.windows import Steps
-from uwm_core.embodiment import Embodiment
+from uwm_core.data.store import Store
 from uwm_core.errors import SpecError
-from uwm_core.records import Step
 from uwm_core.spec import dump_spec, read_spec
 from uwm_core.training.config import Compute, TrainConfig
 from uwm_core.training.journal import read_journal
@@ -61,27 +58,11 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def folder(
-    tiny_steps: Steps,
-    tiny_embodiment: Embodiment,
-    tiny_config: TrainConfig,
-    tmp_path_factory: pytest.TempPathFactory,
+    tiny_store: Path, tiny_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A store and a config."""
     place = tmp_path_factory.mktemp("ranks")
-    with StoreWriter(place / "store", tiny_embodiment) as writer:
-        for span in tiny_steps.episodes:
-            for row in range(span.start, span.stop):
-                state, action = tiny_steps.state[row], tiny_steps.action[row]
-                writer.add(
-                    Step(
-                        stamp_ns=row * tiny_embodiment.period_ns,
-                        images={name: image[row] for name, image in tiny_steps.images.items()},
-                        state={"joint_pos": state[:7], "gripper_width": state[7:]},
-                        action={"joint_target": action[:7], "gripper_width": action[7:]},
-                    )
-                )
-            writer.end_episode(EpisodeRecord(task=span.task, role=span.role))
-        writer.commit()
+    (place / "store").symlink_to(tiny_store)
     config = dataclasses.replace(
         tiny_config,
         # Crops and shifts belong to what must not depend on the ranks; 3 held-out batches, of
