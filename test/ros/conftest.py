@@ -9,7 +9,9 @@ import contextlib
 import os
 import threading
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 # Before rclpy is imported: two test runs on one machine must not hear each other.
@@ -135,11 +137,26 @@ def stranger():
     graph.close()
 
 
+def waited_s():
+    """Seconds since boot in which something had to wait for a core, or the host took it away.
+
+    Linux's pressure stall information and its count of stolen ticks; 0 where it has neither.
+    """
+    total_s = 0.0
+    with contextlib.suppress(OSError):
+        some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
+        total_s += int(some.rpartition("total=")[2]) / 1e6
+    with contextlib.suppress(OSError), open("/proc/stat") as stat:
+        total_s += int(stat.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
+    return total_s
+
+
 class Stalls:
-    """How long this machine itself stood still: what no node can do anything about."""
+    """How long this machine itself stood still or was busy: no node can do anything about that."""
 
     def __init__(self):
         self._late = []
+        self._waited = [(time.time_ns(), waited_s())]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -150,12 +167,19 @@ class Stalls:
             now = time.time_ns()
             if now - before > 25_000_000:
                 self._late.append((before, now))
+            self._waited.append((now, waited_s()))
             before = now
 
     def between_s(self, begin_ns, end_ns):
         """Seconds of standing still that touch a span."""
         spans = [min(b, end_ns) - max(a, begin_ns) for a, b in self._late]
         return sum(max(0, span) for span in spans) / 1e9
+
+    def waited_s(self, begin_ns, end_ns):
+        """Seconds of a span in which something that could run had to wait for a core."""
+        moments, totals = zip(*list(self._waited), strict=True)
+        begin_s, end_s = np.interp([begin_ns, end_ns], moments, totals)
+        return max(float(end_s - begin_s), self.between_s(begin_ns, end_ns))
 
     def close(self):
         self._over.set()
@@ -177,7 +201,6 @@ class StillRobot:
     """
 
     def __init__(self, graph, embodiment):
-        import numpy as np
         from sensor_msgs.msg import Image, JointState
 
         self.graph, self.embodiment = graph, embodiment

@@ -27,14 +27,14 @@ def poke(column, value, row=5):
 )
 def test_actions_out_of_their_mind_hold_for_the_operator(driving, change, word):
     since_ns = driving.witness.now_ns()
-    driving.fake.chunk(change=change)
+    driving.fake.go_wrong(change=change)
     driving.expect_hold(since_ns, word)
     driving.waits_for_the_operator()
 
 
 def test_names_of_another_arm_hold_for_the_operator(driving):
     since_ns = driving.witness.now_ns()
-    driving.fake.chunk(names=[f"panda_joint{i}" for i in range(1, 8)] + ["gripper_width"])
+    driving.fake.go_wrong(names=[f"panda_joint{i}" for i in range(1, 8)] + ["gripper_width"])
     driving.expect_hold(since_ns, "names")
     driving.waits_for_the_operator()
 
@@ -42,20 +42,20 @@ def test_names_of_another_arm_hold_for_the_operator(driving):
 def test_columns_in_another_order_are_found_by_their_names(driving):
     order = np.random.default_rng(0).permutation(8)
     names = [driving.witness.embodiment.action_names[i] for i in order]
-    driving.fake.change, driving.fake.names = (lambda actions: actions[:, order]), names
+    driving.fake.go_wrong(change=lambda actions: actions[:, order], names=names)
     driving.pass_s(1.0)
-    driving.fake.change = driving.fake.names = None
+    driving.fake.go_right()
     assert len(driving.witness.timings) > 2
     driving.never_held()
 
 
 def test_observations_five_seconds_old_hold_and_heal(driving):
     since_ns = driving.witness.now_ns()
-    driving.fake.age_s = 5.0
+    driving.fake.go_wrong(age_s=5.0)
     driving.wait(lambda: driving.witness.first(("holding",), since_ns), "a hold")
     driving.wait(driving.is_still, "an arm at rest")
     driving.no_limit_is_broken()
-    driving.fake.age_s = 0.0
+    driving.fake.go_right()
     driving.goes_on_by_itself()
 
 
@@ -70,8 +70,9 @@ def test_a_first_observation_five_seconds_old_does_not_start_the_arm(home):
 
 def test_a_stamp_an_hour_ahead_holds_and_heals(driving):
     since_ns = driving.witness.now_ns()
-    driving.fake.chunk(age_s=-3600.0)
-    driving.expect_hold(since_ns, "future", name="chunk an hour ahead", rests=False)
+    driving.fake.go_wrong(age_s=-3600.0)
+    driving.expect_hold(since_ns, "future", name="chunk an hour ahead")
+    driving.fake.go_right()
     driving.goes_on_by_itself()
 
 
