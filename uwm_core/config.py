@@ -8,8 +8,10 @@ settings live in ``uwm_core.training.config``, the presets in ``uwm_core.presets
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from uwm_core.spec import NEWER
 
 SDXL_VAE = "stabilityai/sdxl-vae"
 
@@ -228,6 +230,8 @@ class ModelConfig:
         heads: Attention heads per block.
         registers: Tokens without input or output that the network may use as it likes.
         time_width: Width of the embedding of the two timesteps.
+        condition_rank: Numbers that the condition is squeezed to before it modulates the blocks; 0
+            for none, as published, where most of all parameters read the condition.
         mlp_ratio: Hidden width of the MLPs over the token width.
         qkv_bias: Whether queries, keys and values have a bias.
     """
@@ -249,6 +253,7 @@ class ModelConfig:
     time_width: int = 512
     mlp_ratio: int = 4
     qkv_bias: bool = True
+    condition_rank: int = field(default=0, metadata=NEWER)
 
     def __post_init__(self) -> None:
         _require(bool(self.views), "views must name at least one camera")
@@ -257,7 +262,7 @@ class ModelConfig:
             f"views must be sorted and without repetition, got {list(self.views)}",
         )
         _at_least(self, 1, "action_size", "width", "depth", "heads", "mlp_ratio")
-        _at_least(self, 0, "state_size", "registers")
+        _at_least(self, 0, "state_size", "registers", "condition_rank")
         _require(
             self.width % self.heads == 0,
             f"width must be a multiple of heads ({self.heads}), got {self.width}",

@@ -236,3 +236,15 @@ def test_presets_have_the_published_sizes():
     assert millions(droid.denoiser) == pytest.approx(384.915082)
     assert millions(libero.observer) == pytest.approx(11.570496)
     assert millions(small.denoiser) + millions(small.observer) < 3
+
+
+def test_lean_presets_have_less_than_half_of_the_parameters_and_tokens_as_wide():
+    for full, lean in (("published_libero", "lean_libero"), ("published_droid", "lean_droid")):
+        with torch.device("meta"):
+            wide, narrow = WorldModel(PRESETS[full]), WorldModel(PRESETS[lean])
+        of = [millions(m.denoiser) + millions(m.observer) for m in (wide, narrow)]
+        assert of[1] <= 0.45 * of[0]
+        assert PRESETS[lean].width == PRESETS[full].width
+        # Saved at the condition and the times alone.
+        reads = [sum(map(millions, m.denoiser._modulations())) for m in (wide, narrow)]
+        assert reads[0] - reads[1] > 0.99 * (of[0] - of[1])

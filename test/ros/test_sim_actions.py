@@ -94,7 +94,8 @@ def test_franka_gripper_moves_grasps_and_is_refused_what_it_cannot(graph, start)
     grasp = ActionClient(graph.node, Grasp, "franka_gripper/grasp")
     status, result = ask(graph, move, Move.Goal(width=0.03, speed=0.1))
     assert status == SUCCEEDED and result.success
-    assert sum(fingers[-1].position) == pytest.approx(0.03, abs=0.004)
+    width = pytest.approx(0.03, abs=0.004)
+    graph.wait(lambda: fingers and sum(fingers[-1].position) == width, "a state of that width")
     status, result = ask(graph, move, Move.Goal(width=0.3, speed=0.1))
     assert status == ABORTED and "0.3 m" in result.error
     nothing = Grasp.Goal(width=0.04, speed=0.1, force=20.0)

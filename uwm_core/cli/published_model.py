@@ -41,7 +41,7 @@ class PublishedFormulation:
         """
         net = self._net
         chunk, patches = net.chunk, net.patches
-        told = F.silu(torch.cat([condition, net.time(*times)], dim=-1))
+        told = F.silu(torch.cat([net.squeeze(condition), net.time(*times)], dim=-1))
         x = torch.cat([net.action_in(noisy.action), self._patchified(noisy.next_obs)], dim=1)
         x = torch.cat([x, net.registers.expand(len(x), -1, -1)], dim=1) + net.position
         for block in net.blocks:

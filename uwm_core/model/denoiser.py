@@ -36,8 +36,13 @@ class Denoiser(nn.Module):
         self.position = nn.Parameter(torch.zeros(1, config.tokens, width))
         self.time = TimeEmbedding(config.time_width, time_scale)
 
+        self.squeeze: nn.Module = nn.Identity()
+        if config.condition_rank:
+            self.squeeze = nn.Linear(config.condition_size, config.condition_rank)
+
         def modulation(widths: int) -> Modulation:
-            return Modulation(config.condition_size, config.time_width, widths * width)
+            read = config.condition_rank or config.condition_size
+            return Modulation(read, config.time_width, widths * width)
 
         self.blocks = nn.ModuleList(
             Block(
@@ -79,7 +84,7 @@ class Denoiser(nn.Module):
 
     def of_condition(self, condition: Tensor) -> list[Tensor]:
         """Condition's part of every layer's modulation: (B, condition) -> depth + 1 x (B, ...)."""
-        activated = F.silu(condition)
+        activated = F.silu(self.squeeze(condition))
         return [layer.of_condition(activated) for layer in self._modulations()]
 
     def of_time(self, action_time: Tensor, next_time: Tensor) -> list[Tensor]:

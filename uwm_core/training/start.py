@@ -28,6 +28,7 @@ Origin = list[int]
 """Per entry of the new model the entry of the checkpoint that it continues; -1 for none."""
 
 _MODULATION = re.compile(r"denoiser\.(blocks\.\d+|head)\.modulation\.linear\.weight")
+_SQUEEZE = "denoiser.squeeze.weight"
 _ENCODER = re.compile(r"(observer\.encoders\.)(\d+)(\..+)")
 _ACTION_AXIS = {
     "denoiser.action_in.0.weight": 1,
@@ -212,7 +213,9 @@ def carry_over(
         elif along is None:
             carried[name], share = kept, kept.numel()
         else:
-            carried[name], share = _joined(kept, born, *along)
+            # As with a modulation, which is born zero: what is new has no say at first.
+            blank = torch.zeros_like(born) if name == _SQUEEZE else born
+            carried[name], share = _joined(kept, blank, *along)
         if name not in weights or not torch.equal(carried[name], weights[name]):
             renewed.append(Renewed(name, born.numel(), share))
     return carried, tuple(renewed)
@@ -234,7 +237,8 @@ class _Origins:
         views: Per view.
         action: Per number of an action.
         tokens: Per token of the transformer.
-        condition: Per column of a modulation.
+        condition: Per column of what reads the condition.
+        squeezed: Whether one layer does, and not every modulation.
         own_encoders: Whether every view has an encoder of its own.
     """
 
@@ -242,6 +246,7 @@ class _Origins:
     action: Origin
     tokens: Origin
     condition: Origin
+    squeezed: bool
     own_encoders: bool
 
     @classmethod
@@ -259,6 +264,7 @@ class _Origins:
             action=_origin(*(normalizer.action.names for normalizer in normalizers)),
             tokens=_tokens(old, new, views),
             condition=_condition(old, new, views, state),
+            squeezed=new.condition_rank > 0,
             own_encoders=not new.encoder.shared,
         )
 
@@ -273,7 +279,8 @@ class _Origins:
             return _ACTION_AXIS[name], self.action
         if name == "denoiser.position":
             return 1, self.tokens
-        return (1, self.condition) if _MODULATION.fullmatch(name) else None
+        reads = name == _SQUEEZE if self.squeezed else _MODULATION.fullmatch(name)
+        return (1, self.condition) if reads else None
 
 
 def _origin(old: Sequence[str], new: Sequence[str]) -> Origin:
@@ -303,7 +310,7 @@ def _tokens(old: ModelConfig, new: ModelConfig, views: Origin) -> Origin:
 
 
 def _condition(old: ModelConfig, new: ModelConfig, views: Origin, state: Origin) -> Origin:
-    """Columns of a modulation: features (view, step, feature), (step, state), then the times."""
+    """Columns of what reads the condition: (view, step, feature), (step, state), then the times."""
     steps = new.window.history
     features = _blocks(views, steps * new.encoder.features)
     first = len(old.views) * steps * old.encoder.features
@@ -313,7 +320,8 @@ def _condition(old: ModelConfig, new: ModelConfig, views: Origin, state: Origin)
         for at in state
     ]
     last = old.condition_size
-    return [*features, *states, *range(last, last + new.time_width)]
+    times = [] if new.condition_rank else range(last, last + new.time_width)
+    return [*features, *states, *times]
 
 
 def _fitted(old: ModelConfig, new: ModelConfig) -> ModelConfig:

@@ -15,10 +15,10 @@ from uwm_core.presets import PRESETS
 SMALL = replace(PRESETS["sim_small"], width=32, depth=2, time_width=16)
 
 
-@pytest.fixture
-def denoiser() -> Denoiser:
+@pytest.fixture(params=[0, 8], ids=["full", "squeezed"])
+def denoiser(request) -> Denoiser:
     torch.manual_seed(0)
-    net = Denoiser(SMALL)
+    net = Denoiser(replace(SMALL, condition_rank=request.param))
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return net.requires_grad_(False)
@@ -69,8 +69,36 @@ def test_rows_of_a_batch_do_not_see_each_other(denoiser):
         torch.testing.assert_close(one, all_of_them[1:2], atol=1e-5, rtol=0)
 
 
-def test_new_denoiser_answers_zero_and_yet_learns():
-    net = Denoiser(SMALL)
+def test_a_squeeze_that_changes_nothing_leaves_the_answers_as_they_were():
+    torch.manual_seed(0)
+    size = SMALL.condition_size
+    full, lean = Denoiser(SMALL), Denoiser(replace(SMALL, condition_rank=size))
+    for parameter in full.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    same = {"squeeze.weight": torch.eye(size), "squeeze.bias": torch.zeros(size)}
+    lean.load_state_dict(full.state_dict() | same)
+    action, next_obs, times, condition = inputs()
+    expected = full(action, next_obs, times, full.of_condition(condition))
+    answers = lean(action, next_obs, times, lean.of_condition(condition))
+    for ours, theirs in zip(answers, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_only_the_squeezed_condition_reaches_the_answers():
+    torch.manual_seed(0)
+    net = Denoiser(replace(SMALL, condition_rank=8)).requires_grad_(False)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    *_, condition = inputs()
+    unseen = torch.linalg.svd(net.squeeze.weight)[2][8:]  # what the squeeze maps to zero
+    moved = condition + torch.randn(len(condition), len(unseen)) @ unseen
+    for ours, theirs in zip(net.of_condition(moved), net.of_condition(condition), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("rank", [0, 8])
+def test_new_denoiser_answers_zero_and_yet_learns(rank):
+    net = Denoiser(replace(SMALL, condition_rank=rank))
     action, next_obs, times, condition = inputs()
     answers = net(action, next_obs, times, net.of_condition(condition))
     assert all(not answer.any() for answer in answers)

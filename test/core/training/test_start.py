@@ -33,7 +33,9 @@ def affine(names: Sequence[str], reach: float = 1.0) -> Affine:
     return Affine(tuple(names), np.full(len(names), -reach), np.full(len(names), reach))
 
 
-@pytest.fixture(params=["one step, encoders of their own", "two steps, one encoder"])
+@pytest.fixture(
+    params=["one step, encoders of their own", "two steps, one encoder", "two steps, squeezed"]
+)
 def given(request: pytest.FixtureRequest, tiny_checkpoint: Checkpoint) -> Checkpoint:
     """Checkpoints whose condition and tokens are laid out differently."""
     if request.param.startswith("one"):
@@ -42,6 +44,7 @@ def given(request: pytest.FixtureRequest, tiny_checkpoint: Checkpoint) -> Checkp
         tiny_checkpoint.config,
         window=dataclasses.replace(tiny_checkpoint.config.window, history=2),
         encoder=dataclasses.replace(tiny_checkpoint.config.encoder, shared=True),
+        condition_rank=6 if request.param.endswith("squeezed") else 0,
     )
     torch.manual_seed(5)
     model = WorldModel(config)
