@@ -13,9 +13,10 @@ from sensor_msgs.msg import Image
 from uwm_core.policy import Policy
 from uwm_core.records import ActionChunk
 from uwm_ros.bridge.chunks import to_message
-from uwm_ros.bridge.clock import to_ns
+from uwm_ros.bridge.clock import to_ns, to_stamp
 from uwm_ros.bridge.images import to_array
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
+from uwm_ros.msg import SafetyStatus
 from uwm_ros.nodes.imagination import ImaginationNode
 
 
@@ -72,6 +73,23 @@ def test_image_is_what_the_model_expects_and_is_stamped_with_its_moment(
         )
         assert heard[0].header.frame_id == camera
         assert heard[0].encoding == "rgb8"
+
+
+def test_what_answers_an_arm_at_rest_is_seen_as_much_after_it_began(graph, robot, tiny, imagine):
+    images = graph.listen(Image, "imagination/front/image")
+    says = graph.node.create_publisher(SafetyStatus, "executor/safety", 10)
+    graph.connected(says)
+    began_ns = graph.node.get_clock().now().nanoseconds + 3_600_000_000_000
+    ahead_ns = Policy.load(tiny.checkpoint).window.chunk * tiny.embodiment.period_ns
+
+    def send():
+        says.publish(SafetyStatus(state="running", resumed=to_stamp(began_ns)))
+        imagine()
+
+    timer = graph.node.create_timer(0.5, send)
+    wanted = began_ns + ahead_ns
+    graph.wait(lambda: any(to_ns(i.header.stamp) == wanted for i in images), "an image of then")
+    graph.node.destroy_timer(timer)
 
 
 def test_chunk_without_its_observation_is_not_imagined_and_says_so(graph, imagine):

@@ -11,8 +11,15 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from uwm_core.errors import DataError
 from uwm_core.records import ActionChunk
 from uwm_ros.bridge.clock import to_duration, to_ns, to_stamp
+from uwm_ros.logic.pause import Pause
 from uwm_ros.logic.trajectory import Trajectory
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
+from uwm_ros.msg import SafetyStatus
+
+
+def pause_of(safety: SafetyStatus) -> Pause:
+    """When the arm was last not driven, by what its executor says."""
+    return Pause(to_ns(safety.paused), to_ns(safety.resumed))
 
 
 def to_message(chunk: ActionChunk) -> ActionChunkMessage:

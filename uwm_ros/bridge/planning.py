@@ -22,7 +22,7 @@ from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 from uwm_core.inpainting import known_from
 from uwm_core.records import ActionChunk, KnownActions, Observation
-from uwm_ros.bridge.chunks import to_message
+from uwm_ros.bridge.chunks import pause_of, to_message
 from uwm_ros.bridge.clock import now_ns, to_ns, to_stamp
 from uwm_ros.bridge.observing import Observing
 from uwm_ros.bridge.parameters import Parameters
@@ -32,7 +32,6 @@ from uwm_ros.logic.cadence import Cadence
 from uwm_ros.logic.causes import Cause
 from uwm_ros.logic.joins import JOINS
 from uwm_ros.logic.latency import Latency
-from uwm_ros.logic.pause import Pause
 from uwm_ros.logic.worker import LatestWorker
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
 from uwm_ros.msg import SafetyStatus
@@ -258,7 +257,7 @@ class Planning:
             return None
         if abs(age_s) > _SAFETY_AGE_S or safety.speed_scale <= 0:
             return None
-        pause = Pause(to_ns(safety.paused), to_ns(safety.resumed))
+        pause = pause_of(safety)
         certain_ns = begin_ns + round(self.cadence.lead_s * NS_PER_S)
         counted = dataclasses.replace(
             playing, stamp_ns=pause.counted_ns(playing.stamp_ns, begin_ns)

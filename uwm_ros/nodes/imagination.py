@@ -3,8 +3,9 @@
 
 A lifecycle node: configure loads the checkpoint and warms it up, activate listens and imagines.
 
-In: cameras, states, `policy/action_chunk`. Out: `imagination/<camera>/image`, stamped with the
-moment that is predicted, so that it can be laid beside what the camera then sees; `/diagnostics`.
+In: cameras, states, `policy/action_chunk`, `executor/safety`. Out: `imagination/<camera>/image`,
+stamped with the moment that is predicted, so that it can be laid beside what the camera then sees
+(of a chunk that answers an arm at rest: counted from when the arm begins); `/diagnostics`.
 It looks at the observation that the chunk answered, resampled at the chunk's own stamp. Forward
 dynamics run at low priority and only for the newest chunk: the policy never waits for them.
 """
@@ -20,7 +21,8 @@ from sensor_msgs.msg import Image
 from uwm_core.data.stream_buffer import Absent
 from uwm_core.errors import UwmError
 from uwm_core.records import ActionChunk
-from uwm_ros.bridge.chunks import to_chunk
+from uwm_ros.bridge.chunks import pause_of, to_chunk
+from uwm_ros.bridge.clock import now_ns
 from uwm_ros.bridge.diagnostics import Level
 from uwm_ros.bridge.images import to_image
 from uwm_ros.bridge.model import Load, load_policy
@@ -29,8 +31,10 @@ from uwm_ros.bridge.observing import Observing
 from uwm_ros.bridge.qos import reliable
 from uwm_ros.bridge.runtime import run_node
 from uwm_ros.logic.latency import Latency
+from uwm_ros.logic.pause import LONG_AGO
 from uwm_ros.logic.worker import LatestWorker
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
+from uwm_ros.msg import SafetyStatus
 
 if TYPE_CHECKING:
     from uwm_core.policy import Policy
@@ -62,12 +66,14 @@ class ImaginationNode(ModelNode):
         self._observing: Observing | None = None
         self._worker: LatestWorker[ActionChunk] | None = None
         self._chunks: Any = None
+        self._pause = LONG_AGO
         self._images = {
             camera: self.create_publisher(Image, f"imagination/{camera}/image", reliable(2))
             for camera in self._embodiment.camera_names
         }
         self._latency = Latency()
         self._count = 0
+        self.create_subscription(SafetyStatus, "executor/safety", self._on_safety, reliable(1))
         self.create_timer(_REPORT_S, self._report)
 
     def _begin(self, policy: Policy) -> None:
@@ -90,6 +96,9 @@ class ImaginationNode(ModelNode):
         self._chunks = self._worker = self._observing = None
 
     # Imagining
+
+    def _on_safety(self, message: SafetyStatus) -> None:
+        self._pause = pause_of(message)
 
     def _on_chunk(self, message: ActionChunkMessage) -> None:
         self._count += 1
@@ -114,9 +123,10 @@ class ImaginationNode(ModelNode):
             return
         seed = None if self._seed < 0 else self._seed
         future = policy.imagine(observation, chunk, seed=seed)
+        waited_ns = self._pause.counted_ns(chunk.stamp_ns, now_ns(self)) - chunk.stamp_ns
         for camera, images in future.images.items():
             for stamp_ns, image in zip(future.stamps_ns, images, strict=True):
-                self._images[camera].publish(to_image(image, int(stamp_ns), camera))
+                self._images[camera].publish(to_image(image, int(stamp_ns) + waited_ns, camera))
         self._latency.add(time.perf_counter() - begin_s)
         self._say("")
 

@@ -5,11 +5,13 @@ In: `policy/action_chunk`, `teleop/action_chunk`, joint states, `executor/safety
 `preview/markers` (the way of the hand, fainter the later, green where the gripper is open and
 orange where it is closed; hand frames; workspace and table; what the executor says),
 `preview/path` (one pose per action, stamped with its due time), `/diagnostics`. What is over is
-taken away. Of two drivers the one that the executor listens to is drawn.
+taken away. Of two drivers the one that the executor listens to is drawn. Due times count as the
+executor counts them: what answers an arm at rest begins when the arm does.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +24,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import UwmError
 from uwm_ros.bridge.arm_state import ArmState
-from uwm_ros.bridge.chunks import to_chunk
+from uwm_ros.bridge.chunks import pause_of, to_chunk
 from uwm_ros.bridge.clock import now_ns
 from uwm_ros.bridge.diagnostics import Diagnostics, Level
 from uwm_ros.bridge.parameters import Parameters
@@ -37,6 +39,7 @@ from uwm_ros.bridge.qos import reliable
 from uwm_ros.bridge.runtime import run_node
 from uwm_ros.logic.edges import EdgeLog
 from uwm_ros.logic.foresight import NOWHERE, Foreseer
+from uwm_ros.logic.pause import LONG_AGO
 from uwm_ros.msg import ActionChunk, SafetyStatus
 
 _TICK_S = 0.1
@@ -65,7 +68,7 @@ class Preview(Node):
         self._foreseer = Foreseer(self._embodiment)
         self._frame = self._foreseer.base_frame
         self._arm = ArmState(self, self._embodiment)
-        self._driver, self._words = "policy", ""
+        self._driver, self._words, self._pause = "policy", "", LONG_AGO
         self._drawn, self._reason = 0, ""
         self._ends_ns: int | None = None
         self._ticks = 0
@@ -91,7 +94,10 @@ class Preview(Node):
     def _draw(self, message: ActionChunk) -> None:
         now = now_ns(self)
         try:
-            foresight = self._foreseer(to_chunk(message), now, self._arm.measured(now))
+            chunk = to_chunk(message)
+            counted_ns = self._pause.counted_ns(chunk.stamp_ns, now)
+            chunk = dataclasses.replace(chunk, stamp_ns=counted_ns)
+            foresight = self._foreseer(chunk, now, self._arm.measured(now))
         except UwmError as error:
             self._say(str(error))
             return
@@ -102,7 +108,7 @@ class Preview(Node):
         self._say("")
 
     def _on_safety(self, message: SafetyStatus) -> None:
-        self._driver = message.driver or self._driver
+        self._driver, self._pause = message.driver or self._driver, pause_of(message)
         words = f"{message.state}: {message.reason}" if message.reason else message.state
         if words != self._words:
             self._words = words

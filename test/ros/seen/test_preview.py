@@ -18,7 +18,7 @@ from uwm_core.embodiment import Embodiment
 from uwm_core.records import ActionChunk
 from uwm_core.sim import kinematics
 from uwm_ros.bridge.chunks import to_message
-from uwm_ros.bridge.clock import to_ns
+from uwm_ros.bridge.clock import to_ns, to_stamp
 from uwm_ros.msg import ActionChunk as ActionChunkMessage
 from uwm_ros.msg import SafetyStatus
 from uwm_ros.nodes.preview import Preview
@@ -59,9 +59,9 @@ class Sight:
     def now_ns(self):
         return self.graph.node.get_clock().now().nanoseconds
 
-    def send(self, chunk, who="policy"):
-        """Send until the path of this chunk has come; returns it."""
-        last_ns = chunk.due_ns(len(chunk.actions) - 1)
+    def send(self, chunk, who="policy", later_ns=0):
+        """Send until the path of this chunk, due so much later, has come; returns it."""
+        last_ns = chunk.due_ns(len(chunk.actions) - 1) + later_ns
 
         def found():
             ends = ((path, path.poses[-1]) for path in self.paths if path.poses)
@@ -125,6 +125,16 @@ def test_what_is_over_is_taken_away_and_past_actions_are_not_drawn(sight):
     sight.graph.wait(lambda: not sight.paths[-1].poses, "an empty path")
     sight.graph.wait(lambda: sight.newest("way").action == Marker.DELETE, "the way to be deleted")
     assert {sight.newest(name).id for name in ("way", "actions", "tcp")} == {0}
+
+
+def test_what_answers_an_arm_at_rest_is_due_from_when_the_arm_began(sight):
+    told = chunk(sight.now_ns() - 500_000_000)
+    began_ns = sight.now_ns() + 1_000_000_000
+    safety = SafetyStatus(state="running", driver="policy", resumed=to_stamp(began_ns))
+    sight.says.publish(safety)
+    path = sight.send(told, later_ns=began_ns - told.stamp_ns)
+    seen_ns = [to_ns(pose.header.stamp) for pose in path.poses]
+    assert seen_ns == [began_ns + k * told.period_ns for k in range(8)]
 
 
 def test_only_the_driver_is_drawn_and_what_the_executor_says_is_written(sight):
