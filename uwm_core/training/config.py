@@ -69,6 +69,8 @@ class ModelTraining:
             statistics are not the checkpoint's, "keep" takes the checkpoint's, "refit" the store's.
         sizes: Whether ``given`` must have the run's sizes ("same"), or what belongs to views, state
             and action that it has not is started anew, and named ("renew").
+        encoder_weights: ImageNet weights that "resnet18" encoders start with: a file by
+            torchvision's names, or a hub id; see `uwm_core.model.imagenet`.
     """
 
     iterations: int = 2000
@@ -83,6 +85,7 @@ class ModelTraining:
     given: str | None = None
     normalizer: Literal["same", "keep", "refit"] = field(default="same", metadata=NEWER)
     sizes: Literal["same", "renew"] = field(default="same", metadata=NEWER)
+    encoder_weights: str | None = field(default=None, metadata=NEWER)
 
     def __post_init__(self) -> None:
         for name in ("normalizer", "sizes"):
@@ -91,6 +94,10 @@ class ModelTraining:
                 f"{name} is about the checkpoint that is given; without one it must be 'same', "
                 f"got {getattr(self, name)!r}",
             )
+        _require(
+            self.given is None or self.encoder_weights is None,
+            "encoder_weights would replace what given brings; name one of the two",
+        )
         for name in ("iterations", "batch", "draws", "learning_rate", "clip_norm"):
             _require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
         for name in ("warmup", "weight_decay", "action_weight"):

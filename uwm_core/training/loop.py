@@ -30,6 +30,7 @@ from uwm_core.data.split import Split, split_episodes
 from uwm_core.data.windows import ROLES, Steps, Windows, cut_windows
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import SpecError, StoreError
+from uwm_core.model.imagenet import take_imagenet
 from uwm_core.spec import dump_spec
 from uwm_core.training.codec import CodecTask, cache_latents, take_codec
 from uwm_core.training.config import ModelTraining, TrainConfig, model_config
@@ -201,6 +202,8 @@ def train(
         if not quiet and team.first:
             tqdm.write(str(start))
     else:
+        if config.model.encoder_weights is not None:
+            take_imagenet(model.observer, config.model.encoder_weights)
         _learn_codec(model, config, data, take_steps)
     model.codec.make_ready(model.denoiser.position.device)
     team.take_from_first(model.state_dict())

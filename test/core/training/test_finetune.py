@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from uwm_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from uwm_core.config import ModelConfig
+from uwm_core.config import EncoderConfig, ModelConfig
 from uwm_core.data.normalize import Affine, Normalizer
 from uwm_core.data.windows import Steps
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import CheckpointError, SpecError
+from uwm_core.model.encoders import ResNet18
 from uwm_core.spec import dump_spec, parse_spec
 from uwm_core.training.config import ModelTraining, TrainConfig
 from uwm_core.training.loop import Data, train
@@ -155,3 +157,29 @@ def test_a_run_with_another_camera_says_what_it_began_with(
     assert any(line == "observer.encoders.1.out.bias: new" for line in start["renewed"])
     printed = capsys.readouterr().out
     assert all(line in printed for line in start["renewed"])
+
+
+def test_a_run_begins_with_imagenets_convolutions(
+    tiny_config: TrainConfig, tiny_data: Data, tmp_path: Path
+) -> None:
+    encoder = EncoderConfig(kind="resnet18", features=8)
+    weights = {
+        name: torch.randn_like(value)
+        for name, value in ResNet18(8).state_dict().items()
+        if value.ndim == 4
+    }
+    save_file(weights, tmp_path / "resnet18.safetensors")
+    model = ModelTraining(
+        encoder_weights=str(tmp_path / "resnet18.safetensors"),
+        iterations=1,
+        batch=4,
+        draws=1,
+        learning_rate=1e-9,
+    )
+    config = dataclasses.replace(tiny_config, encoder=encoder, model=model)
+    saved = load_checkpoint(train(config, tiny_data, tmp_path / "run", quiet=True))
+    for name, value in weights.items():
+        found = saved.weights[f"observer.encoders.0.{name}"]
+        torch.testing.assert_close(found, value, atol=1e-6, rtol=0)
+    with pytest.raises(SpecError, match="encoder_weights would replace what given brings"):
+        parse_spec("model: {given: sim_lift, encoder_weights: a.pth}", TrainConfig)
