@@ -159,10 +159,11 @@ def test_the_label_is_what_was_commanded_and_the_commands_keep_every_limit(perso
             if plan.start_ns <= moment_ns < following.start_ns:
                 apart = np.abs(plan.sample(moment_ns)[0] - np.array(labels[moment_ns].position))
                 apart_rad.append(apart.max())
-    # While this machine stands still, the label goes on and the arm does not.
-    stalled_s = stalls.between_s(both[0], both[-1])
+    # While this machine is late, the label goes on and the arm does not.
+    late_s = stalls.waited_s(both[0], both[-1])
     assert max(apart_rad[-5:]) < 0.001  # at rest; how much of the time it rests is the machine's
-    assert max(apart_rad) < 0.03 + stalled_s * np.max(LIMITS.velocity)
+    assert np.median(apart_rad) < 0.03
+    assert max(apart_rad) < 0.03 + late_s * np.max(LIMITS.velocity)
 
 
 def test_releasing_the_deadman_rests_and_pressing_it_again_goes_on(person):

@@ -202,9 +202,7 @@ def train(
         if not quiet and team.first:
             tqdm.write(str(start))
     else:
-        if config.model.encoder_weights is not None:
-            take_imagenet(model.observer, config.model.encoder_weights)
-        _learn_codec(model, config, data, take_steps)
+        _begin_anew(model, config, data, take_steps)
     model.codec.make_ready(model.denoiser.position.device)
     team.take_from_first(model.state_dict())
     latents = cache_latents(model, data.steps, quiet=quiet, team=team)
@@ -248,12 +246,15 @@ def _begin(config: TrainConfig, out: Path, team: Team) -> None:
         torch.set_num_threads(config.threads)
 
 
-def _learn_codec(
+def _begin_anew(
     model: WorldModel,
     config: TrainConfig,
     data: Data,
     take_steps: Callable[[Task, Plan], None],
 ) -> None:
+    """Give a new model what its second phase builds on: ImageNet's filters, and a codec."""
+    if config.model.encoder_weights is not None:
+        take_imagenet(model.observer, config.model.encoder_weights)
     if config.codec.given is not None:
         take_codec(model, config.codec.given)
         return

@@ -86,10 +86,10 @@ def test_a_model_that_hangs_holds_and_heals(lifting):
     since_ns = broken(lifting, "hang")
     # Until it takes longer than ever, an answer is only late: the arm goes on with what it has.
     lifting.wait(lambda: lifting.witness.first(("holding",), since_ns), "a hold")
+    if late := lifting.was_late(since_ns):
+        pytest.skip(late)
     reason = lifting.witness.first(("holding",), since_ns).reason
-    if not ("inference has been running" in reason or "no new chunk" in reason):
-        assert lifting.was_busy(since_ns), reason
-        pytest.skip(f"this machine was busy: {reason}")
+    assert "inference has been running" in reason or "no new chunk" in reason
     lifting.wait(lifting.is_still, "an arm at rest")
     lifting.no_limit_is_broken()
     lifting.wish.unlink()
