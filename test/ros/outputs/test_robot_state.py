@@ -25,8 +25,13 @@ def robot(graph, interfaces):
         message = FrankaRobotState(robot_mode=mode)
         for error in errors:
             setattr(message.current_errors, error, True)
-        publisher.publish(message)
-        graph.wait(lambda: state.facts and state.facts.mode == mode, "the report")
+
+        def heard():
+            # The first may come before the subscription knows of its publisher.
+            publisher.publish(message)
+            return state.facts and state.facts.mode == mode
+
+        graph.wait(heard, "the report")
 
     return state, report
 
