@@ -20,7 +20,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from uwm_core.config import ModelConfig
 from uwm_core.data.normalize import Normalizer
 from uwm_core.embodiment import Embodiment
 from uwm_core.errors import CheckpointError, UnknownNameError
+from uwm_core.hub import from_hub, is_hub_id
 from uwm_core.model_card import model_card
 from uwm_core.resources import bundled
 from uwm_core.spec import parse_spec
@@ -47,8 +47,6 @@ EMBODIMENT = "embodiment.yaml"
 NORMALIZER = "normalizer.json"
 TRAINING = "training.json"
 CARD = "README.md"
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -193,18 +191,9 @@ def find_checkpoint(name: Path | str) -> Path:
     known = bundled("checkpoints")
     if str(name) in known:
         return known[str(name)]
-    if isinstance(name, Path) or not _HUB_ID.fullmatch(name):
+    if isinstance(name, Path) or not is_hub_id(name):
         raise UnknownNameError("checkpoint", str(name), [*known, "a path to a checkpoint folder"])
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return Path(snapshot_download(name))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{name} is neither a folder here nor to be had from the hub: {first}"
-        ) from error
+    return from_hub(name)
 
 
 def _read(path: Path, name: str) -> str:

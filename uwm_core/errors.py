@@ -18,6 +18,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line, or its kind where it says nothing."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 class UwmError(Exception):
     """Something that the user can mend; the message says how."""
 

@@ -155,31 +155,26 @@ class Stalls:
     """How long this machine itself stood still or was busy: no node can do anything about that."""
 
     def __init__(self):
-        self._late = []
-        self._waited = [(time.time_ns(), waited_s())]
+        # Moments, and the seconds until then; a thread that wakes late has seen all stand still.
+        self._waited = [(time.time_ns(), 0.0)]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self):
-        before = time.time_ns()
-        while not self._over.wait(0.005):
-            now = time.time_ns()
-            if now - before > 25_000_000:
-                self._late.append((before, now))
-            self._waited.append((now, waited_s()))
-            before = now
-
-    def between_s(self, begin_ns, end_ns):
-        """Seconds of standing still that touch a span."""
-        spans = [min(b, end_ns) - max(a, begin_ns) for a, b in self._late]
-        return sum(max(0, span) for span in spans) / 1e9
+        total_s = waited_s()
+        while not self._over.wait(0.01):
+            (before, sum_s), before_s = self._waited[-1], total_s
+            now, total_s = time.time_ns(), waited_s()
+            late_s = (now - before) / 1e9
+            more_s = max(total_s - before_s, late_s if late_s > 0.025 else 0.0)
+            self._waited.append((now, sum_s + more_s))
 
     def waited_s(self, begin_ns, end_ns):
         """Seconds of a span in which something that could run had to wait for a core."""
         moments, totals = zip(*list(self._waited), strict=True)
         begin_s, end_s = np.interp([begin_ns, end_ns], moments, totals)
-        return max(float(end_s - begin_s), self.between_s(begin_ns, end_ns))
+        return float(end_s - begin_s)
 
     def close(self):
         self._over.set()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from uwm_core.config import CodecConfig
-from uwm_core.errors import CheckpointError, UwmError
+from uwm_core.errors import CheckpointError, UwmError, first_line
 from uwm_core.latents.codec import Codec
 
 
@@ -54,9 +54,8 @@ class VaeCodec(Codec):
         try:
             vae: Any = AutoencoderKL.from_pretrained(name, **where)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
-            first = str(error).splitlines()[0]
             raise CheckpointError(
-                f"no VAE at {name!r}: {first} Give a folder with config.json and "
+                f"no VAE at {name!r}: {first_line(error)} Give a folder with config.json and "
                 "diffusion_pytorch_model.safetensors, or a hub id and a network."
             ) from error
         return self.hold(vae)

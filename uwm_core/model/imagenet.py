@@ -8,7 +8,6 @@ begin as identities, as in the published model; nor is the classifier. Nothing i
 from __future__ import annotations
 
 import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,11 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from uwm_core.errors import CheckpointError
+from uwm_core.errors import CheckpointError, first_line
+from uwm_core.hub import from_hub, is_hub_id
 from uwm_core.model.encoders import ResNet18
 from uwm_core.model.observe import Observer
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILE = "model.safetensors"
 
 
@@ -67,18 +66,9 @@ def _find(source: str) -> Path:
     path = Path(source)
     if path.is_file():
         return path
-    if not _HUB_ID.fullmatch(source):
+    if not is_hub_id(source):
         raise CheckpointError(f"{source} is not a file, nor a hub id like timm/resnet18.tv_in1k")
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return Path(hf_hub_download(source, _HUB_FILE))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{source} is neither a file here nor to be had from the hub: {first}"
-        ) from error
+    return from_hub(source, _HUB_FILE)
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
@@ -87,8 +77,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} cannot be read as weights: {first}") from error
+        raise CheckpointError(f"{path} cannot be read as weights: {first_line(error)}") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} holds a {type(found).__name__}, not tensors by their names")
     return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}

@@ -24,7 +24,7 @@ from torch import distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from uwm_core.errors import UwmError
+from uwm_core.errors import UwmError, first_line
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -163,7 +163,7 @@ def _first_failure(store: Store, rank: int, error: Exception) -> Exception:
         return UwmError(f"rank {number} failed and ended the run: {text}")
     return UwmError(
         "another process of the run has ended without a word, perhaps for want of memory; "
-        f"--resume goes on from the last state ({str(error).splitlines()[0]})"
+        f"--resume goes on from the last state ({first_line(error)})"
     )
 
 

@@ -259,9 +259,7 @@ class Planning:
             return None
         pause = pause_of(safety)
         certain_ns = begin_ns + round(self.cadence.lead_s * NS_PER_S)
-        counted = dataclasses.replace(
-            playing, stamp_ns=pause.counted_ns(playing.stamp_ns, begin_ns)
-        )
+        counted = pause.counted(playing, begin_ns)
         counted_ns = pause.counted_ns(tick_ns, begin_ns)
         return known_from(counted, self._embodiment, counted_ns, certain_ns, safety.speed_scale)
 

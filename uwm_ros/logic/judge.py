@@ -147,15 +147,15 @@ def _judge(chunk: ActionChunk, situation: Situation, rules: Rules) -> Verdict:
         key: _value(actions[:, columns[name]], key, rules) for key, name in rules.scalars.items()
     }
     begun_ns = situation.now_ns + situation.lead_ns + rules.smoothing_ns // 2
-    counted_ns = situation.pause.counted_ns(chunk.stamp_ns, begun_ns)
+    counted = situation.pause.counted(chunk, begun_ns)
     verdict = Verdict("pass")
     if rules.arm:
         arm = actions[:, [columns[name] for name in rules.targets.columns]]
-        verdict = _arm(dataclasses.replace(chunk, stamp_ns=counted_ns), arm, situation, rules)
+        verdict = _arm(counted, arm, situation, rules)
     return dataclasses.replace(
         verdict,
         values=values,
-        counted_ns=counted_ns,
+        counted_ns=counted.stamp_ns,
         period_ns=round(chunk.period_ns / situation.speed_scale),
         begun_ns=begun_ns,
     )

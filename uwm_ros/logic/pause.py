@@ -10,7 +10,10 @@ observation shows it still near its start, would take it back.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
+
+from uwm_core.records import ActionChunk
 
 
 class Pause(NamedTuple):
@@ -36,6 +39,10 @@ class Pause(NamedTuple):
         """
         ended_ns = self.ended_ns or now_ns
         return stamp_ns + max(0, ended_ns - max(stamp_ns, self.began_ns))
+
+    def counted(self, chunk: ActionChunk, now_ns: int) -> ActionChunk:
+        """The chunk as if it answered an observation of the moment that it counts from."""
+        return dataclasses.replace(chunk, stamp_ns=self.counted_ns(chunk.stamp_ns, now_ns))
 
     def over(self, now_ns: int) -> Pause:
         """The same, ended now if it had not ended before."""

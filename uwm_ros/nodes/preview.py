@@ -11,7 +11,6 @@ executor counts them: what answers an arm at rest begins when the arm does.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,9 +93,7 @@ class Preview(Node):
     def _draw(self, message: ActionChunk) -> None:
         now = now_ns(self)
         try:
-            chunk = to_chunk(message)
-            counted_ns = self._pause.counted_ns(chunk.stamp_ns, now)
-            chunk = dataclasses.replace(chunk, stamp_ns=counted_ns)
+            chunk = self._pause.counted(to_chunk(message), now)
             foresight = self._foreseer(chunk, now, self._arm.measured(now))
         except UwmError as error:
             self._say(str(error))

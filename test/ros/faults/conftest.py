@@ -22,6 +22,8 @@ STATE_AGE_S = 0.18
 PATIENCE_S = 15.0
 # Parts of the reasons to hold that a slow machine brings about by itself.
 LATE = ("the loop paused", "s old, allowed are", "is silent for")
+# It must have been seen to be slow for so long, while or just before the fault began.
+STALL_S, LATELY_NS = 0.05, 1_000_000_000
 # A reset puts the arm near home, each seed a little elsewhere.
 HOME_RAD = 0.06
 STILL_RAD_S = 0.01
@@ -271,8 +273,12 @@ class Stage:
         holds before it meets the fault.
         """
         first = self.witness.first(("holding",), since_ns)
-        late = first is not None and any(words in first.reason for words in LATE)
-        return f"this machine was late: {first.reason}" if late else ""
+        if first is None or not any(words in first.reason for words in LATE):
+            return ""
+        waited_s = self.stalls.waited_s(since_ns - LATELY_NS, self.witness.now_ns())
+        if waited_s < STALL_S:
+            return ""
+        return f"this machine was late, {waited_s:.2f} s without a core: {first.reason}"
 
     def waits_for_the_operator(self):
         """Holding although good chunks come, until run is called."""
